@@ -1,0 +1,163 @@
+//! What can go wrong in the shell, and what to do about it.
+
+use std::borrow::Cow;
+
+/// What the shell does with a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// The surroundings are at fault and may recover: the same work again, later, for ever.
+    Retry,
+    /// The input is at fault: keep it where a person finds it, go on with the next.
+    Park,
+    /// This process cannot go on: stop it with a non-zero exit code.
+    Fatal,
+}
+
+/// An input that can never be handled: its reason, for the dead letter.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{stage}: {reason}")]
+pub struct Poison {
+    /// Where it failed: `headers`, `type`, `decode`, `fold`.
+    pub stage: &'static str,
+    /// Why, in words, with the chain of causes.
+    pub reason: String,
+}
+
+impl Poison {
+    /// A poison whose reason is `error` with its whole chain of sources.
+    pub fn new(stage: &'static str, error: &dyn std::error::Error) -> Self {
+        Self {
+            stage,
+            reason: chain(error),
+        }
+    }
+}
+
+/// `error: cause: cause of the cause`.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+/// A failure of the shell.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A statement or connection failed; `doing` says which.
+    #[error("database: {doing}")]
+    Database {
+        doing: Cow<'static, str>,
+        #[source]
+        source: sqlx::Error,
+    },
+    /// Migrations could not be applied.
+    #[error("database: applying migrations")]
+    Migrate(#[source] Box<sqlx::migrate::MigrateError>),
+    /// A setting of the server that our guarantees stand on is off.
+    #[error("database: {setting} is {value:?}; EventPulse needs it on (its answers mean committed)")]
+    Durability { setting: String, value: String },
+    /// The broker or the client library failed; `doing` says at what.
+    #[error("kafka: {doing}")]
+    Kafka {
+        doing: Cow<'static, str>,
+        #[source]
+        source: rdkafka::error::KafkaError,
+    },
+    /// The schema registry failed.
+    #[error("registry: {doing}: {reason}")]
+    Registry {
+        doing: Cow<'static, str>,
+        reason: String,
+    },
+    /// An event does not fit its own schema: a fault of this build.
+    #[error("encoding an event")]
+    Encode(#[source] Box<shared_events::codec::Error>),
+    /// A single input that cannot be handled, where there is no dead letter to make of it.
+    #[error(transparent)]
+    Poison(Poison),
+    /// The outbox holds more than its limit: nothing new is accepted until it drains.
+    #[error("outbox: {depth} events wait, the limit is {limit}")]
+    OutboxFull { depth: i64, limit: i64 },
+    /// A task of the shell ended with a panic.
+    #[error("{task} panicked")]
+    Panic { task: Cow<'static, str> },
+    /// The service is stopping.
+    #[error("stopping")]
+    Stopping,
+    /// A setting cannot be used.
+    #[error("setting {name}: {reason}")]
+    Setting { name: &'static str, reason: String },
+    /// Listening, signals, files.
+    #[error("{doing}")]
+    Io {
+        doing: Cow<'static, str>,
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl Error {
+    /// Wraps a database failure with what was being done.
+    pub fn database(doing: impl Into<Cow<'static, str>>) -> impl FnOnce(sqlx::Error) -> Self {
+        let doing = doing.into();
+        move |source| Self::Database { doing, source }
+    }
+
+    /// Wraps a Kafka failure with what was being done.
+    pub fn kafka(
+        doing: impl Into<Cow<'static, str>>,
+    ) -> impl FnOnce(rdkafka::error::KafkaError) -> Self {
+        let doing = doing.into();
+        move |source| Self::Kafka { doing, source }
+    }
+
+    /// What to do about it. SQLSTATE classes 22 (data) and 23 (constraint) are the input's fault.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Database { source, .. } => match sqlstate(source) {
+                Some(code) if code.starts_with("22") || code.starts_with("23") => Class::Park,
+                Some(_) | None => Class::Retry,
+            },
+            Self::Kafka { .. }
+            | Self::Registry { .. }
+            | Self::OutboxFull { .. }
+            | Self::Stopping => Class::Retry,
+            Self::Encode(_) | Self::Poison(_) | Self::Panic { .. } => Class::Park,
+            Self::Migrate(_)
+            | Self::Durability { .. }
+            | Self::Setting { .. }
+            | Self::Io { .. } => Class::Fatal,
+        }
+    }
+
+    /// Whether the whole transaction should simply run again at once: deadlock, serialization.
+    #[must_use]
+    pub fn reruns(&self) -> bool {
+        match self {
+            Self::Database { source, .. } => {
+                matches!(sqlstate(source).as_deref(), Some("40P01" | "40001"))
+            }
+            Self::Migrate(_)
+            | Self::Durability { .. }
+            | Self::Kafka { .. }
+            | Self::Registry { .. }
+            | Self::Encode(_)
+            | Self::Poison(_)
+            | Self::OutboxFull { .. }
+            | Self::Panic { .. }
+            | Self::Stopping
+            | Self::Setting { .. }
+            | Self::Io { .. } => false,
+        }
+    }
+}
+
+fn sqlstate(error: &sqlx::Error) -> Option<Cow<'_, str>> {
+    error.as_database_error()?.code()
+}

@@ -1,0 +1,1 @@
+//! Transactions that survive a dropped caller.
