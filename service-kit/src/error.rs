@@ -59,7 +59,9 @@ pub enum Error {
     #[error("database: applying migrations")]
     Migrate(#[source] Box<sqlx::migrate::MigrateError>),
     /// A setting of the server that our guarantees stand on is off.
-    #[error("database: {setting} is {value:?}; EventPulse needs it on (its answers mean committed)")]
+    #[error(
+        "database: {setting} is {value:?}; EventPulse needs it on (its answers mean committed)"
+    )]
     Durability { setting: String, value: String },
     /// The broker or the client library failed; `doing` says at what.
     #[error("kafka: {doing}")]
@@ -129,10 +131,9 @@ impl Error {
             | Self::OutboxFull { .. }
             | Self::Stopping => Class::Retry,
             Self::Encode(_) | Self::Poison(_) | Self::Panic { .. } => Class::Park,
-            Self::Migrate(_)
-            | Self::Durability { .. }
-            | Self::Setting { .. }
-            | Self::Io { .. } => Class::Fatal,
+            Self::Migrate(_) | Self::Durability { .. } | Self::Setting { .. } | Self::Io { .. } => {
+                Class::Fatal
+            }
         }
     }
 

@@ -1,1 +1,292 @@
-//! (see tx)
+//! What others must hear, written in the transaction that decided it.
+//!
+//! Order comes from one row per (topic, key) in `outbox_keys`: taking the next sequence locks it
+//! to the end of the transaction, so sequence order is commit order, whoever writes.
+
+use std::collections::BTreeMap;
+
+use shared_events::{Envelope, codec};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::{
+    Error,
+    service::{Outgoing, Payload},
+};
+
+/// Shards of the outbox; a relay owns whole shards.
+pub const SHARDS: i16 = 16;
+
+/// Who says it: first and second part of `ce_source`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// Name of the service.
+    pub service: &'static str,
+    /// Row of table `incarnation`.
+    pub incarnation: Uuid,
+}
+
+impl Source {
+    /// Reads the incarnation of this database.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn read(conn: &mut PgConnection, service: &'static str) -> Result<Self, Error> {
+        let incarnation = sqlx::query_scalar!("SELECT id FROM incarnation")
+            .fetch_one(conn)
+            .await
+            .map_err(Error::database("reading the incarnation"))?;
+        Ok(Self {
+            service,
+            incarnation,
+        })
+    }
+}
+
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "/{}/{}", self.service, self.incarnation)
+    }
+}
+
+/// The shard of a key: all rows of a key are in one shard.
+#[must_use]
+pub fn shard(topic: &str, key: &[u8]) -> i16 {
+    // FNV-1a: stable across builds, which std's hasher does not promise.
+    let hash = topic
+        .bytes()
+        .chain([0])
+        .chain(key.iter().copied())
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+    i16::try_from(hash % 16).expect("below 16")
+}
+
+/// Headers as one bytea: pairs of u16-prefixed name and u32-prefixed value, big-endian.
+#[must_use]
+pub fn encode_headers<'a>(headers: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(512);
+    for (name, value) in headers {
+        let name_length = u16::try_from(name.len()).unwrap_or(u16::MAX);
+        let name = &name.as_bytes()[..usize::from(name_length)];
+        bytes.extend_from_slice(&name_length.to_be_bytes());
+        bytes.extend_from_slice(name);
+        let value_length = u32::try_from(value.len()).unwrap_or(u32::MAX);
+        bytes.extend_from_slice(&value_length.to_be_bytes());
+        bytes.extend_from_slice(&value[..value_length as usize]);
+    }
+    bytes
+}
+
+/// The pairs in what [`encode_headers`] wrote; `None` when the bytes are something else.
+#[must_use]
+pub fn decode_headers(mut bytes: &[u8]) -> Option<Vec<(String, Vec<u8>)>> {
+    let mut headers = Vec::with_capacity(16);
+    while !bytes.is_empty() {
+        let (length, rest) = bytes.split_first_chunk::<2>()?;
+        let (name, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
+        let (length, rest) = rest.split_first_chunk::<4>()?;
+        let (value, rest) = rest.split_at_checked(u32::from_be_bytes(*length) as usize)?;
+        headers.push((String::from_utf8(name.to_vec()).ok()?, value.to_vec()));
+        bytes = rest;
+    }
+    Some(headers)
+}
+
+/// Columns of `outbox_events`, one vector each, for UNNEST.
+#[derive(Default)]
+struct Rows {
+    ids: Vec<Uuid>,
+    topics: Vec<String>,
+    keys: Vec<Vec<u8>>,
+    seqs: Vec<i64>,
+    shards: Vec<i16>,
+    types: Vec<String>,
+    headers: Vec<Vec<u8>>,
+    records: Vec<Option<String>>,
+    payloads: Vec<Vec<u8>>,
+}
+
+/// Writes `outgoing` in its order. The last thing before `COMMIT`: it locks keys.
+pub(crate) async fn emit(
+    conn: &mut PgConnection,
+    source: &Source,
+    outgoing: Vec<Outgoing>,
+) -> Result<(), Error> {
+    if outgoing.is_empty() {
+        return Ok(());
+    }
+    let mut next = take_sequences(conn, &outgoing).await?;
+    let source = source.to_string();
+    let mut rows = Rows::default();
+    for event in outgoing {
+        let slot = next
+            .get_mut(&(event.topic.clone(), event.key.clone()))
+            .expect("take_sequences answers for every key of `outgoing`");
+        let seq = *slot;
+        *slot += 1;
+        rows.push(event, seq, &source);
+    }
+    rows.insert(conn).await
+}
+
+/// First sequence of each (topic, key), taken and locked in sorted order.
+async fn take_sequences(
+    conn: &mut PgConnection,
+    outgoing: &[Outgoing],
+) -> Result<BTreeMap<(String, Vec<u8>), i64>, Error> {
+    let mut counts: BTreeMap<(String, Vec<u8>), i64> = BTreeMap::new();
+    for event in outgoing {
+        *counts
+            .entry((event.topic.clone(), event.key.clone()))
+            .or_default() += 1;
+    }
+    let topics: Vec<String> = counts.keys().map(|(topic, _)| topic.clone()).collect();
+    let keys: Vec<Vec<u8>> = counts.keys().map(|(_, key)| key.clone()).collect();
+    let wanted: Vec<i64> = counts.values().copied().collect();
+    let taken = sqlx::query!(
+        r#"
+        INSERT INTO outbox_keys (topic, key, seq)
+        SELECT topic, key, wanted
+        FROM UNNEST($1::text[], $2::bytea[], $3::bigint[]) AS taken (topic, key, wanted)
+        -- C collation: the order in which the caller sorted, the same in every instance
+        ORDER BY topic COLLATE "C", key
+        ON CONFLICT (topic, key) DO UPDATE SET seq = outbox_keys.seq + excluded.seq
+        RETURNING topic, key, seq
+        "#,
+        &topics,
+        &keys,
+        &wanted
+    )
+    .fetch_all(conn)
+    .await
+    .map_err(Error::database("taking outbox sequences"))?;
+    Ok(taken
+        .into_iter()
+        .map(|row| {
+            let key = (row.topic, row.key);
+            let count = counts.get(&key).copied().unwrap_or_default();
+            (key, row.seq - count + 1)
+        })
+        .collect())
+}
+
+impl Rows {
+    fn push(&mut self, event: Outgoing, seq: i64, source: &str) {
+        let Outgoing {
+            id,
+            topic,
+            key,
+            payload,
+            trace,
+        } = event;
+        self.ids.push(id.uuid());
+        self.shards.push(shard(&topic, &key));
+        self.topics.push(topic);
+        self.keys.push(key);
+        self.seqs.push(seq);
+        match payload {
+            Payload::Event {
+                contract,
+                at,
+                subject,
+                correlation_id,
+                causation_id,
+                datum,
+            } => {
+                let contract = codec::contract(contract)
+                    .expect("Outgoing::event takes the name from a contract");
+                let headers = Envelope {
+                    id,
+                    event_type: contract.event_type.to_owned(),
+                    source: source.to_owned(),
+                    at,
+                    subject,
+                    dataschema: contract.dataschema(),
+                    correlation_id,
+                    causation_id,
+                    sequence: seq,
+                    traceparent: trace.traceparent,
+                    tracestate: trace.tracestate,
+                }
+                .to_headers();
+                self.types.push(contract.event_type.to_owned());
+                self.headers.push(encode_headers(
+                    headers
+                        .iter()
+                        .map(|(name, value)| (*name, value.as_bytes())),
+                ));
+                self.records.push(Some(contract.record.clone()));
+                self.payloads.push(datum);
+            }
+            Payload::Raw {
+                event_type,
+                headers,
+                value,
+            } => {
+                self.types.push(event_type);
+                self.headers.push(encode_headers(
+                    headers
+                        .iter()
+                        .map(|(name, value)| (name.as_str(), value.as_slice())),
+                ));
+                self.records.push(None);
+                self.payloads.push(value);
+            }
+        }
+    }
+
+    async fn insert(self, conn: &mut PgConnection) -> Result<(), Error> {
+        sqlx::query!(
+            r#"
+            INSERT INTO outbox_events
+                (event_id, topic, key, key_seq, shard, event_type, headers, schema_record, payload)
+            SELECT event_id, topic, key, key_seq, shard, event_type, headers, schema_record, payload
+            FROM UNNEST($1::uuid[], $2::text[], $3::bytea[], $4::bigint[], $5::smallint[],
+                        $6::text[], $7::bytea[], $8::text[], $9::bytea[])
+                 WITH ORDINALITY AS said (event_id, topic, key, key_seq, shard, event_type,
+                                          headers, schema_record, payload, position)
+            -- ids are given in this order: within a key, id order is sequence order
+            ORDER BY position
+            "#,
+            &self.ids,
+            &self.topics,
+            &self.keys,
+            &self.seqs,
+            &self.shards,
+            &self.types,
+            &self.headers,
+            &self.records as &[Option<String>],
+            &self.payloads
+        )
+        .execute(conn)
+        .await
+        .map_err(Error::database("writing the outbox"))?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_survive_and_garbage_is_refused() {
+        let pairs: [(&str, &[u8]); 2] = [("ce_id", b"x"), ("empty", b"")];
+        let bytes = encode_headers(pairs);
+        let back = decode_headers(&bytes).expect("what was encoded");
+        assert_eq!(back[0], ("ce_id".to_owned(), b"x".to_vec()));
+        assert_eq!(back[1], ("empty".to_owned(), Vec::new()));
+        assert_eq!(decode_headers(&bytes[..bytes.len() - 1]), None);
+    }
+
+    #[test]
+    fn shards_are_stable_and_all_used() {
+        assert_eq!(shard("alert", b"app"), shard("alert", b"app"));
+        let used: std::collections::BTreeSet<i16> = (0..1000)
+            .map(|n: i32| shard("alert", &n.to_be_bytes()))
+            .collect();
+        assert_eq!(used, (0..SHARDS).collect());
+    }
+}

@@ -134,7 +134,10 @@ impl Record<'_> {
             Ok(Some(event)) => Ok(event),
             Ok(None) => Err(Poison {
                 stage: "type",
-                reason: format!("{} is not an event of {}", self.envelope.event_type, self.topic),
+                reason: format!(
+                    "{} is not an event of {}",
+                    self.envelope.event_type, self.topic
+                ),
             }),
             Err(error) => Err(Poison::new("decode", &error)),
         }

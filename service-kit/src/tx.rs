@@ -1,1 +1,69 @@
 //! Transactions that survive a dropped caller.
+//!
+//! sqlx's `begin()` is not cancel safe (transact-rs/sqlx#4393): when the future is dropped between
+//! `BEGIN` and its bookkeeping, the pooled connection goes back with a transaction open, and the
+//! next borrower's writes run inside it and can be lost. HTTP drops a handler's future whenever a
+//! client disconnects. So every transaction runs in a task of its own, which is joined, never
+//! cancelled; and the pool rolls back on release.
+
+use futures::future::BoxFuture;
+use sqlx::{Connection, PgConnection, PgPool};
+
+use crate::Error;
+
+/// How often a transaction is run again after a deadlock or a serialization failure.
+const RERUNS: usize = 20;
+
+/// Runs `work` between `BEGIN` and `COMMIT`, again after a deadlock or serialization failure.
+///
+/// # Errors
+/// Whatever `work` returns, or that the database failed. When `COMMIT` itself failed the outcome
+/// is unknown: callers must be able to do the same work again.
+pub async fn in_tx<T, F>(pool: &PgPool, mut work: F) -> Result<T, Error>
+where
+    T: Send + 'static,
+    F: for<'c> FnMut(&'c mut PgConnection) -> BoxFuture<'c, Result<T, Error>> + Send + 'static,
+{
+    let pool = pool.clone();
+    let task = tokio::spawn(async move {
+        let mut connection = pool
+            .acquire()
+            .await
+            .map_err(Error::database("waiting for a connection"))?;
+        let mut reruns = 0;
+        loop {
+            match once(&mut connection, &mut work).await {
+                Err(error) if error.reruns() && reruns < RERUNS => {
+                    reruns += 1;
+                    tracing::debug!(reruns, error = %crate::error::chain(&error), "transaction reruns");
+                }
+                outcome => return outcome,
+            }
+        }
+    });
+    match task.await {
+        Ok(outcome) => outcome,
+        Err(stopped) if stopped.is_cancelled() => Err(Error::Stopping),
+        Err(_) => Err(Error::Panic {
+            task: "transaction".into(),
+        }),
+    }
+}
+
+async fn once<T, F>(connection: &mut PgConnection, work: &mut F) -> Result<T, Error>
+where
+    F: for<'c> FnMut(&'c mut PgConnection) -> BoxFuture<'c, Result<T, Error>>,
+{
+    let mut tx = connection.begin().await.map_err(Error::database("BEGIN"))?;
+    match work(&mut tx).await {
+        Ok(value) => {
+            tx.commit().await.map_err(Error::database("COMMIT"))?;
+            Ok(value)
+        }
+        Err(error) => {
+            // The connection may be gone; the reason that counts is `error`.
+            drop(tx.rollback().await);
+            Err(error)
+        }
+    }
+}
