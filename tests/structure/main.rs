@@ -1,0 +1,8 @@
+//! What the house rules say of the tree, held by tests: which way imports go, how long files are,
+//! that every column has a comment, that every code for operators has a row in the manual.
+
+mod docs;
+mod imports;
+mod migrations;
+mod sizes;
+mod tree;
