@@ -51,18 +51,25 @@ standin_key() {
     } | sha256sum | cut -c1-16
 }
 
+# The host's Rust, for the rust image where Rust's own server cannot be reached.
+host_rust() {
+    HOST_RUST=$(rustup which --toolchain 1.95.0 cargo 2>/dev/null) || return 1
+    HOST_RUST=${HOST_RUST%/bin/cargo}
+}
+
 # prepare_in BUILDER FOLDER OUT: runs FOLDER/prepare with $OUT to fill; it is there whole or not at all.
 prepare_in() {
-    local builder=$1 folder=$2 out=$3 name env=()
+    local builder=$1 folder=$2 out=$3 name env=() HOST_RUST
     for name in "${PASS_ENV[@]}"; do
         [ -z "${!name:-}" ] || env+=(-e "$name")
     done
     rm -rf "$out.part"
     mkdir -p "$out.part" "$CACHE/m2" "$CACHE/gomod" "$CACHE/gobuild" "$CACHE/pip"
-    dk run --rm "${env[@]}" -e OUT=/out -v "$out.part:/out" -v "$folder:/src:ro" \
+    ! host_rust || env+=(-v "$HOST_RUST:/host-rust:ro")
+    dk run --rm --cpu-shares 256 "${env[@]}" -e OUT=/out -v "$out.part:/out" -v "$folder:/src:ro" \
         -v "$CACHE/m2:/root/.m2" -v "$CACHE/pip:/root/.cache/pip" \
         -v "$CACHE/gomod:/root/go/pkg/mod" -v "$CACHE/gobuild:/root/.cache/go-build" \
-        "$builder" nice -n 10 bash /src/prepare
+        "$builder" bash /src/prepare
     mv "$out.part" "$out"
 }
 
