@@ -1,0 +1,190 @@
+//! Connections to the service's own database.
+
+use std::{str::FromStr, time::Duration};
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric},
+    metrics::{MetricType, family::Family, gauge::Gauge},
+};
+use secrecy::ExposeSecret;
+use shared_events::Timestamp;
+use sqlx::{
+    Connection, Executor, PgConnection, PgPool,
+    migrate::{MigrateError, Migrator},
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+
+use crate::{Error, Metrics, config::DatabaseArgs};
+
+/// How long a request waits for a connection before it is told to come again.
+const ACQUIRE: Duration = Duration::from_secs(1);
+/// A connection that rested longer is tried before it is lent.
+const RESTED: Duration = Duration::from_secs(1);
+
+/// A pool for `service`; connects when first used.
+pub(crate) fn pool(args: &DatabaseArgs, service: &str) -> Result<PgPool, Error> {
+    let options = options(args, service)?.options([
+        ("statement_timeout", "5s"),
+        ("lock_timeout", "2s"),
+        ("idle_in_transaction_session_timeout", "10s"),
+    ]);
+    let pool = PgPoolOptions::new()
+        .max_connections(args.database_connections)
+        .acquire_timeout(ACQUIRE)
+        .test_before_acquire(false)
+        .before_acquire(|connection, meta| {
+            Box::pin(async move {
+                if meta.idle_for > RESTED {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        })
+        .after_release(|connection, _| Box::pin(clean(connection)))
+        .connect_lazy_with(options);
+    Ok(pool)
+}
+
+fn options(args: &DatabaseArgs, service: &str) -> Result<PgConnectOptions, Error> {
+    let url = args.url()?;
+    let options =
+        PgConnectOptions::from_str(url.expose_secret()).map_err(|error| Error::Setting {
+            name: "EVENTPULSE_DATABASE_URL",
+            reason: crate::error::chain(&error),
+        })?;
+    Ok(options.application_name(&format!("eventpulse-{service}")))
+}
+
+/// Rolls back what a cancelled `begin()` left open on a connection that comes back
+/// (transact-rs/sqlx#4393): sqlx does not know of it, and the next borrower's writes would run
+/// inside it and be lost.
+async fn clean(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    // Outside a transaction each simple query is one of its own and begins with it. A bare
+    // ROLLBACK would do too, but it fills the server's log with warnings.
+    let probe = sqlx::raw_sql("SELECT transaction_timestamp() <> statement_timestamp()");
+    let open = match probe.fetch_one(&mut *connection).await {
+        Ok(row) => sqlx::Row::try_get::<bool, _>(&row, 0)?,
+        // an aborted transaction answers nothing but ROLLBACK
+        Err(sqlx::Error::Database(_)) => true,
+        Err(error) => return Err(error),
+    };
+    if open {
+        tracing::warn!("a connection came back with a transaction open: rolled back");
+        connection.execute(sqlx::raw_sql("ROLLBACK")).await?;
+    }
+    Ok(true)
+}
+
+/// Refuses a server that may lose what it has confirmed; then applies the kit's migrations and
+/// those of the service.
+pub(crate) async fn prepare(
+    args: &DatabaseArgs,
+    service: &str,
+    migrator: &Migrator,
+) -> Result<(), Error> {
+    // a connection of its own: migrations may take longer than a request may
+    let options = options(args, service)?.options([("lock_timeout", "30s")]);
+    let mut connection = PgConnection::connect_with(&options)
+        .await
+        .map_err(Error::database("connecting"))?;
+    durable(&mut connection, args.allow_unsafe_database).await?;
+    for migrator in [&crate::MIGRATOR, migrator] {
+        migrator
+            .run_direct(None, &mut connection, false)
+            .await
+            .map_err(refused)?;
+    }
+    // everything is committed; a server that is gone by now has nothing of ours
+    drop(connection.close().await);
+    Ok(())
+}
+
+async fn durable(connection: &mut PgConnection, allowed: bool) -> Result<(), Error> {
+    let settings = sqlx::query!(
+        r#"SELECT name AS "name!", setting AS "setting!" FROM pg_settings
+           WHERE name IN ('synchronous_commit', 'fsync', 'full_page_writes') AND setting = 'off'
+           ORDER BY name DESC"#
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(Error::database("reading its settings"))?;
+    let Some(unsafe_one) = settings.into_iter().next() else {
+        return Ok(());
+    };
+    let error = Error::Durability {
+        setting: unsafe_one.name,
+        value: unsafe_one.setting,
+    };
+    if !allowed {
+        return Err(error);
+    }
+    tracing::warn!(%error, "going on as EVENTPULSE_ALLOW_UNSAFE_DATABASE says");
+    Ok(())
+}
+
+/// A migration that the server refuses is a fault of this build; a server that went away is not.
+fn refused(error: MigrateError) -> Error {
+    match error {
+        MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _)
+            if passing(&source) =>
+        {
+            Error::Database {
+                doing: "applying migrations".into(),
+                source,
+            }
+        }
+        error => Error::Migrate(Box::new(error)),
+    }
+}
+
+/// Connection failures, and SQLSTATE 53 (resources), 55P03 (lock), 57 (shutting down), 08.
+fn passing(error: &sqlx::Error) -> bool {
+    match error
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::code)
+    {
+        Some(code) => ["08", "53", "55P03", "57", "40"]
+            .iter()
+            .any(|class| code.starts_with(*class)),
+        None => matches!(
+            error,
+            sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_)
+        ),
+    }
+}
+
+/// The database's clock.
+pub(crate) async fn now(connection: &mut PgConnection) -> Result<Timestamp, Error> {
+    sqlx::query_scalar!(r#"SELECT clock_timestamp() AS "now!""#)
+        .fetch_one(connection)
+        .await
+        .map_err(Error::database("reading its clock"))
+}
+
+/// Publishes how many connections there are.
+pub(crate) fn watch(pool: &PgPool, metrics: &Metrics) {
+    let pool = Connections(pool.clone());
+    metrics.with(|registry| registry.register_collector(Box::new(pool)));
+}
+
+#[derive(Debug)]
+struct Connections(PgPool);
+
+impl Collector for Connections {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
+        let size = i64::from(self.0.size());
+        let idle = i64::try_from(self.0.num_idle()).unwrap_or(0).min(size);
+        let family = Family::<Vec<(&str, &str)>, Gauge>::default();
+        for (state, count) in [("idle", idle), ("used", size - idle)] {
+            family.get_or_create(&vec![("state", state)]).set(count);
+        }
+        let metric = encoder.encode_descriptor(
+            "eventpulse_database_connections",
+            "Connections of the pool",
+            None,
+            MetricType::Gauge,
+        )?;
+        family.encode(metric)
+    }
+}

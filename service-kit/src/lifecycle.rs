@@ -1,0 +1,143 @@
+//! From the command line to the exit code.
+
+use std::{process::ExitCode, time::Duration};
+
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{Error, KitArgs, clock, error::chain, telemetry};
+
+/// From the first signal to the end, whatever still hangs: orchestrators kill after ten seconds.
+const HARD: Duration = Duration::from_millis(9700);
+/// How long threads that block may hold up the end.
+const THREADS: Duration = Duration::from_millis(200);
+
+/// The whole of a service's `main`: settings, logs and traces, the listener, signals, exit code.
+///
+/// SIGTERM or SIGINT cancel the token; a second one, or 9.7 seconds, end the process at once. The
+/// name in logs and traces is that of the clap command. Exit code 0 after an orderly stop, 1 after
+/// a failure, 2 for settings that cannot be used.
+///
+/// ```no_run
+/// # #[derive(clap::Parser)]
+/// # struct Config { #[command(flatten)] kit: service_kit::KitArgs }
+/// # impl AsRef<service_kit::KitArgs> for Config {
+/// #     fn as_ref(&self) -> &service_kit::KitArgs { &self.kit }
+/// # }
+/// # async fn run(_: Config, _: tokio::net::TcpListener,
+/// #     _: tokio_util::sync::CancellationToken) -> Result<(), service_kit::Error> { Ok(()) }
+/// fn main() -> std::process::ExitCode {
+///     service_kit::main::<Config>(run)
+/// }
+/// ```
+pub fn main<C: clap::Parser + AsRef<KitArgs>>(
+    run: impl AsyncFnOnce(C, TcpListener, CancellationToken) -> Result<(), Error>,
+) -> ExitCode {
+    let config = C::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return complain(&error),
+    };
+    let code = runtime.block_on(Box::pin(started(config, run)));
+    runtime.shutdown_timeout(THREADS);
+    code
+}
+
+async fn started<C: clap::Parser + AsRef<KitArgs>>(
+    config: C,
+    run: impl AsyncFnOnce(C, TcpListener, CancellationToken) -> Result<(), Error>,
+) -> ExitCode {
+    install_crypto();
+    let args = config.as_ref();
+    let command = C::command();
+    let telemetry = match telemetry::init(command.get_name(), &args.telemetry) {
+        Ok(telemetry) => telemetry,
+        Err(error) => return complain(&error),
+    };
+    let outcome = listen_and_run(config, run).await;
+    let code = match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(error = chain(&error), "the service ends with a failure");
+            ExitCode::FAILURE
+        }
+    };
+    telemetry.flush().await;
+    code
+}
+
+async fn listen_and_run<C: AsRef<KitArgs>>(
+    config: C,
+    run: impl AsyncFnOnce(C, TcpListener, CancellationToken) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let address = config.as_ref().http.listen;
+    let io = |doing: String| {
+        move |source| Error::Io {
+            doing: doing.into(),
+            source,
+        }
+    };
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(io(format!("listening on {address}")))?;
+    let shutdown = CancellationToken::new();
+    let signals = Signals::listen().map_err(io("listening for signals".to_owned()))?;
+    tokio::spawn(signals.obey(shutdown.clone()));
+    tracing::info!(%address, version = crate::VERSION, revision = crate::revision(), "starting");
+    run(config, listener, shutdown).await
+}
+
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+
+    async fn obey(mut self, shutdown: CancellationToken) {
+        let signal = self.next().await;
+        tracing::info!(signal, "asked to stop");
+        shutdown.cancel();
+        clock::watchdog(HARD, || end_now("the stop took too long"));
+        self.next().await;
+        end_now("asked twice");
+    }
+}
+
+fn end_now(why: &str) {
+    tracing::error!(why, "ending at once");
+    std::process::exit(1);
+}
+
+/// Chooses the TLS implementation for the whole process: with two of them compiled in, rustls
+/// refuses to guess and panics at the first connection.
+pub fn install_crypto() {
+    // an error means that it was done before
+    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+}
+
+/// For what goes wrong before there is a log.
+#[expect(clippy::print_stderr, reason = "there is no log yet")]
+fn complain(error: &dyn std::error::Error) -> ExitCode {
+    eprintln!("{}", chain(error));
+    ExitCode::from(2)
+}
