@@ -1,1 +1,11 @@
+//! What the whole-system tests share: the four services as real processes on real Kafka, registry,
+//! Postgres and Docker, and the bodies that an Alertmanager would post.
 
+pub mod app;
+pub mod member;
+pub mod stack;
+pub mod webhook;
+
+pub use app::App;
+pub use member::Member;
+pub use stack::Stack;

@@ -17,7 +17,10 @@ fn every_code_has_a_row() -> Result<()> {
         .copied()
         .filter(|code| !manual.contains(&format!("| `{code}` |")))
         .collect();
-    ensure!(missing.is_empty(), "no row in docs/OPERATING.md: {missing:?}");
+    ensure!(
+        missing.is_empty(),
+        "no row in docs/OPERATING.md: {missing:?}"
+    );
     Ok(())
 }
 
@@ -44,7 +47,10 @@ fn links_lead_somewhere() -> Result<()> {
 fn every_metric_of_the_alert_rules_exists() -> Result<()> {
     let rules = read("deploy/eventpulse-alerts.yml")?;
     let name = Regex::new(r"\beventpulse_[a-z0-9_]+")?;
-    let code: String = sources(".rs")?.into_iter().map(|source| source.text).collect();
+    let code: String = sources(".rs")?
+        .into_iter()
+        .map(|source| source.text)
+        .collect();
     let mut unknown: Vec<String> = name
         .find_iter(&rules)
         .map(|found| found.as_str().to_owned())

@@ -10,11 +10,7 @@ const SERVICES: [&str; 4] = ["ingest", "rules", "action-runner", "incident-store
 
 /// The source without tests, comments and string literals' doc lines.
 fn code(source: &Source) -> String {
-    let text = source
-        .text
-        .split("#[cfg(test)]")
-        .next()
-        .unwrap_or_default();
+    let text = source.text.split("#[cfg(test)]").next().unwrap_or_default();
     text.lines()
         .filter(|line| !line.trim_start().starts_with("//"))
         .collect::<Vec<_>>()
@@ -90,7 +86,11 @@ fn the_kit_has_no_word_of_the_domain() -> Result<()> {
         // fields that logs promise to operators (trace_id, event_id, incident_id)
         .filter(|line| !line.contains("incident_id") && !line.contains("incident.id"))
         .collect();
-    ensure!(found.is_empty(), "domain in the shell:\n{}", found.join("\n"));
+    ensure!(
+        found.is_empty(),
+        "domain in the shell:\n{}",
+        found.join("\n")
+    );
     Ok(())
 }
 
@@ -120,7 +120,9 @@ fn crates_depend_one_way() -> Result<()> {
             wrong.push(format!("{service} -> rdkafka: only the kit holds a client"));
         }
         if service != "action-runner" && depends(service, "bollard")? {
-            wrong.push(format!("{service} -> bollard: only action-runner touches Docker"));
+            wrong.push(format!(
+                "{service} -> bollard: only action-runner touches Docker"
+            ));
         }
     }
     for io in ["tokio", "sqlx", "rdkafka", "axum", "tracing"] {
@@ -128,7 +130,11 @@ fn crates_depend_one_way() -> Result<()> {
             wrong.push(format!("shared-events -> {io}"));
         }
     }
-    ensure!(wrong.is_empty(), "imports go one way:\n{}", wrong.join("\n"));
+    ensure!(
+        wrong.is_empty(),
+        "imports go one way:\n{}",
+        wrong.join("\n")
+    );
     Ok(())
 }
 
@@ -138,7 +144,10 @@ fn only_in_tx_begins_transactions() -> Result<()> {
         .into_iter()
         .filter(|source| source.path.contains("/src/") && source.path != "service-kit/src/tx.rs")
         .collect();
-    let found = offences(&files, &Regex::new(r"\.begin(_with)?\(|Transaction::begin")?);
+    let found = offences(
+        &files,
+        &Regex::new(r"\.begin(_with)?\(|Transaction::begin")?,
+    );
     ensure!(
         found.is_empty(),
         "sqlx's begin() is not cancel safe: use service_kit::tx::in_tx:\n{}",

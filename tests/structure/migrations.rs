@@ -13,13 +13,23 @@ fn every_column_has_a_comment() -> Result<()> {
     let added = Regex::new(r"(?im)^ALTER TABLE (\w+) ADD COLUMN (?:IF NOT EXISTS )?(\w+)")?;
     let column = Regex::new(r"^\s{4}(\w+) +\w")?;
     let comment = Regex::new(r"(?i)COMMENT ON COLUMN (\w+)\.(\w+)")?;
-    let constraint = ["PRIMARY", "UNIQUE", "CHECK", "FOREIGN", "CONSTRAINT", "EXCLUDE"];
+    let constraint = [
+        "PRIMARY",
+        "UNIQUE",
+        "CHECK",
+        "FOREIGN",
+        "CONSTRAINT",
+        "EXCLUDE",
+    ];
     let (mut columns, mut comments) = (BTreeSet::new(), BTreeSet::new());
     for source in sources(".sql")? {
         if !source.path.starts_with("migrations/") {
             continue;
         }
-        let folder = source.path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let folder = source
+            .path
+            .rsplit_once('/')
+            .map_or("", |(folder, _)| folder);
         let full = |table: &str, column: &str| format!("{folder}: {table}.{column}");
         for found in table.captures_iter(&source.text) {
             for line in found[2].lines() {

@@ -1,0 +1,6 @@
+//! The whole system as processes, on real Kafka, registry, Postgres and Docker.
+
+mod choreography;
+mod instances;
+mod scaling;
+mod topics;

@@ -1,0 +1,167 @@
+//! A container of a service to scale, made as Compose would make it.
+
+use std::{collections::HashMap, process::Command};
+
+use anyhow::{Context, Result, ensure};
+use bollard::{
+    Docker,
+    models::{ContainerCreateBody, HealthConfig, HostConfig},
+    query_parameters::{
+        CreateContainerOptionsBuilder, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder,
+    },
+};
+
+/// The service, in a Compose project of its own.
+#[derive(Debug)]
+pub struct App {
+    pub docker: Docker,
+    /// Compose project: no other test has it.
+    pub project: String,
+}
+
+const SECOND: i64 = 1_000_000_000;
+
+/// A container as the tests look at it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    pub id: String,
+    pub name: String,
+    pub managed: bool,
+    pub running: bool,
+}
+
+/// The Docker engine of `EVENTPULSE_TEST_DOCKER_HOST`.
+#[must_use]
+pub fn docker_host() -> String {
+    std::env::var("EVENTPULSE_TEST_DOCKER_HOST")
+        .expect("EVENTPULSE_TEST_DOCKER_HOST is not set: run `make test`")
+}
+
+fn image() -> String {
+    std::env::var("DEBIAN_IMAGE").unwrap_or_else(|_| "debian:bookworm-slim".to_owned())
+}
+
+impl App {
+    /// One container of service `app`, whose health check succeeds while `healthy` does.
+    pub async fn start(healthy: &str) -> Result<Self> {
+        let socket = docker_host();
+        let docker = Docker::connect_with_unix(
+            socket.trim_start_matches("unix://"),
+            30,
+            bollard::API_DEFAULT_VERSION,
+        )?
+        .negotiate_version()
+        .await?;
+        let marker = uuid::Uuid::new_v4().simple().to_string();
+        let app = Self {
+            docker,
+            project: format!("eptest-{}", &marker[..10]),
+        };
+        app.create("app", 1, healthy).await?;
+        Ok(app)
+    }
+
+    async fn create(&self, service: &str, number: u32, healthy: &str) -> Result<()> {
+        let labels = [
+            ("service", service),
+            ("com.docker.compose.project", &self.project),
+            ("com.docker.compose.service", service),
+            ("com.docker.compose.container-number", &number.to_string()),
+            ("com.docker.compose.oneoff", "False"),
+            ("traefik.enable", "true"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let body = ContainerCreateBody {
+            image: Some(image()),
+            cmd: Some(["sleep", "3600"].map(str::to_owned).into()),
+            labels: Some(HashMap::from(labels)),
+            healthcheck: Some(HealthConfig {
+                test: Some(vec!["CMD-SHELL".to_owned(), healthy.to_owned()]),
+                interval: Some(SECOND / 2),
+                timeout: Some(2 * SECOND),
+                retries: Some(2),
+                ..HealthConfig::default()
+            }),
+            stop_timeout: Some(1),
+            host_config: Some(HostConfig {
+                init: Some(true),
+                ..HostConfig::default()
+            }),
+            ..ContainerCreateBody::default()
+        };
+        let name = format!("{}-{service}-{number}", self.project);
+        let options = CreateContainerOptionsBuilder::default().name(&name).build();
+        self.docker
+            .create_container(Some(options), body)
+            .await
+            .with_context(|| format!("creating a container of {}", image()))?;
+        self.docker.start_container(&name, None).await?;
+        Ok(())
+    }
+
+    /// Every container of the project, by name.
+    pub async fn containers(&self) -> Result<Vec<Seen>> {
+        let label = format!("com.docker.compose.project={}", self.project);
+        let filters = HashMap::from([("label", vec![label])]);
+        let options = ListContainersOptionsBuilder::default()
+            .all(true)
+            .filters(&filters)
+            .build();
+        let found = self.docker.list_containers(Some(options)).await?;
+        let mut seen: Vec<Seen> = found
+            .into_iter()
+            .map(|container| {
+                let labels = container.labels.unwrap_or_default();
+                let name = container.names.unwrap_or_default().join(",");
+                Seen {
+                    id: container.id.unwrap_or_default(),
+                    name: name.trim_start_matches('/').to_owned(),
+                    managed: labels
+                        .get("eventpulse.managed")
+                        .is_some_and(|v| v == "true"),
+                    running: container.state.is_some_and(|state| {
+                        state == bollard::models::ContainerSummaryStateEnum::RUNNING
+                    }),
+                }
+            })
+            .collect();
+        seen.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(seen)
+    }
+
+    /// Running containers of the project; an error says how many others there are.
+    pub async fn running(&self, wanted: usize) -> Result<Vec<Seen>> {
+        let seen = self.containers().await?;
+        let running = seen.iter().filter(|container| container.running).count();
+        ensure!(
+            running == wanted,
+            "{running} running, {wanted} wanted: {seen:?}"
+        );
+        Ok(seen)
+    }
+
+    /// Removes a container by hand.
+    pub async fn remove(&self, id: &str) -> Result<()> {
+        let options = RemoveContainerOptionsBuilder::default().force(true).build();
+        Ok(self.docker.remove_container(id, Some(options)).await?)
+    }
+}
+
+impl Drop for App {
+    fn drop(&mut self) {
+        // A drop cannot await: the command line does it.
+        let label = format!("label=com.docker.compose.project={}", self.project);
+        let listed = Command::new("docker")
+            .args(["ps", "-aq", "--filter", &label])
+            .output();
+        let ids = listed.map(|out| out.stdout).unwrap_or_default();
+        let ids = String::from_utf8_lossy(&ids).into_owned();
+        if !ids.trim().is_empty() {
+            let removed = Command::new("docker")
+                .args(["rm", "-f"])
+                .args(ids.split_whitespace())
+                .output();
+            drop(removed);
+        }
+    }
+}

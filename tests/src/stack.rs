@@ -1,0 +1,252 @@
+//! The four services on databases and topics of their own.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use reqwest::StatusCode;
+use serde_json::Value;
+use service_kit::testing::{Database, TestTopics, wait_for};
+use tempfile::TempDir;
+
+use crate::{
+    Member,
+    app::docker_host,
+    webhook::{self, Alert},
+};
+
+/// Token of source `demo`.
+pub const TOKEN: &str = "e2e-token";
+
+/// The whole system.
+#[derive(Debug)]
+pub struct Stack {
+    pub ingest: Member,
+    pub rules: Member,
+    pub runner: Member,
+    pub store: Member,
+    pub topics: TestTopics,
+    pub databases: Databases,
+    pub folder: TempDir,
+}
+
+/// One database each.
+#[derive(Debug)]
+pub struct Databases {
+    pub ingest: Database,
+    pub rules: Database,
+    pub runner: Database,
+    pub store: Database,
+}
+
+/// What a test wants of the rules and targets.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Compose project of target `app`.
+    pub project: String,
+    /// Cooldown of the rules, as the rule file writes it.
+    pub cooldown: &'static str,
+    /// `timeout` of actions.
+    pub timeout: &'static str,
+    /// How long an alert may fire after an action.
+    pub verify_within: &'static str,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            project: "eptest-none".to_owned(),
+            cooldown: "1s",
+            timeout: "20s",
+            verify_within: "60s",
+        }
+    }
+}
+
+fn required(variable: &str) -> Result<String> {
+    std::env::var(variable).with_context(|| format!("{variable} is not set: run `make test`"))
+}
+
+impl Setup {
+    fn write(&self, folder: &Path) -> Result<()> {
+        let Self {
+            project,
+            cooldown,
+            timeout,
+            verify_within,
+        } = self;
+        let action = format!("timeout: {timeout}, cooldown: {cooldown}");
+        let rules = format!(
+            r#"version: 1
+rules:
+- name: high-cpu
+  matchers: ['alertname="HighCPU"']
+  group_by: [service]
+  incident: open
+  action:
+    {{scale_docker: {{target_label: service, replicas: 2, direction: up}}, {action},
+     verify_within: {verify_within}, on_failure: {{ensure_replicas: previous}}}}
+- name: low-cpu
+  matchers: ['alertname="LowCPU"']
+  group_by: [service]
+  incident: attach
+  action: {{scale_docker: {{target_label: service, replicas: 1, direction: down}}, {action}}}
+- {{name: down, matchers: ['alertname="Down"'], group_by: [service], incident: open}}
+"#
+        );
+        let targets = format!(
+            r#"version: 1
+targets:
+- name: app
+  docker_host: {}
+  selector: {{service: app, com.docker.compose.project: {project}}}
+  min_replicas: 1
+  max_replicas: 3
+  readiness: {{healthcheck: true}}
+  stop_grace_period: 1s
+"#,
+            docker_host()
+        );
+        std::fs::write(folder.join("rules.yaml"), rules)?;
+        std::fs::write(folder.join("targets.yaml"), targets)?;
+        Ok(())
+    }
+}
+
+impl Stack {
+    /// Starts the four services and waits until they are ready.
+    pub async fn start(setup: &Setup) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        setup.write(folder.path())?;
+        let topics = TestTopics::fresh().await;
+        let databases = Databases {
+            ingest: Database::fresh(&[]).await,
+            rules: Database::fresh(&[]).await,
+            runner: Database::fresh(&[]).await,
+            store: Database::fresh(&[]).await,
+        };
+        let start = |name, database: &Database| {
+            Member::start(
+                name,
+                settings(database, &topics, folder.path())?,
+                folder.path(),
+            )
+        };
+        let stack = Self {
+            ingest: start("ingest", &databases.ingest)?,
+            rules: start("rules", &databases.rules)?,
+            runner: start("action-runner", &databases.runner)?,
+            store: start("incident-store", &databases.store)?,
+            topics,
+            databases,
+            folder,
+        };
+        for member in [&stack.ingest, &stack.rules, &stack.runner, &stack.store] {
+            member.ready().await;
+        }
+        Ok(stack)
+    }
+
+    /// A further instance of a service on the same database.
+    pub fn another(&self, name: &'static str) -> Result<Member> {
+        let database = match name {
+            "ingest" => &self.databases.ingest,
+            "rules" => &self.databases.rules,
+            "action-runner" => &self.databases.runner,
+            _ => &self.databases.store,
+        };
+        Member::start(
+            name,
+            settings(database, &self.topics, self.folder.path())?,
+            self.folder.path(),
+        )
+    }
+
+    /// Posts alerts as Alertmanager does; gives the status.
+    pub async fn send(&self, alerts: &[Alert]) -> Result<StatusCode> {
+        post(&self.ingest, &webhook::body(alerts)).await
+    }
+
+    /// Posts alerts that must be accepted.
+    pub async fn accept(&self, alerts: &[Alert]) -> Result<()> {
+        let status = self.send(alerts).await?;
+        ensure!(status == StatusCode::OK, "ingest said {status}");
+        Ok(())
+    }
+
+    /// The incidents of the store, newest first.
+    pub async fn incidents(&self) -> Result<Vec<Value>> {
+        let page = self.store.get("/api/v1/incidents?limit=200").await?;
+        Ok(page["items"].as_array().cloned().unwrap_or_default())
+    }
+
+    /// Waits until there are `count` incidents, all of this status.
+    pub async fn until(&self, count: usize, status: &str) -> Vec<Value> {
+        wait_for(&format!("{count} incidents, {status}"), async || {
+            let incidents = self.incidents().await.map_err(|e| format!("{e:#}"))?;
+            let are = incidents.iter().filter(|i| i["status"] == status).count();
+            if incidents.len() == count && are == count {
+                return Ok(incidents);
+            }
+            Err(format!("{incidents:#?}"))
+        })
+        .await
+    }
+
+    /// Waits until nothing is under way: every outbox empty and every consumer caught up.
+    pub async fn at_rest(&self) {
+        let databases = &self.databases;
+        for (name, database) in [
+            ("ingest", &databases.ingest),
+            ("rules", &databases.rules),
+            ("action-runner", &databases.runner),
+            ("incident-store", &databases.store),
+        ] {
+            wait_for(&format!("the outbox of {name} to drain"), async || {
+                let waiting: i64 = sqlx::query_scalar("SELECT count(*) FROM outbox_events")
+                    .fetch_one(&database.pool)
+                    .await
+                    .map_err(|error| error.to_string())?;
+                if waiting == 0 {
+                    Ok(())
+                } else {
+                    Err(format!("{waiting} wait"))
+                }
+            })
+            .await;
+        }
+    }
+}
+
+/// Posts a body with the token of source `demo`.
+pub async fn post(ingest: &Member, body: &Value) -> Result<StatusCode> {
+    let answer = reqwest::Client::new()
+        .post(format!("{}/webhooks/alertmanager", ingest.url))
+        .bearer_auth(TOKEN)
+        .header("user-agent", "Alertmanager/0.25.0")
+        .json(body)
+        .send()
+        .await?;
+    Ok(answer.status())
+}
+
+fn settings(
+    database: &Database,
+    topics: &TestTopics,
+    folder: &Path,
+) -> Result<Vec<(&'static str, String)>> {
+    let file = |name: &str| folder.join(name).display().to_string();
+    Ok(vec![
+        ("EVENTPULSE_DATABASE_URL", database.url.clone()),
+        ("EVENTPULSE_KAFKA_BROKERS", topics.brokers.clone()),
+        (
+            "EVENTPULSE_REGISTRY_URL",
+            required("EVENTPULSE_TEST_REGISTRY")?,
+        ),
+        ("EVENTPULSE_TOPIC_PREFIX", topics.prefix.clone()),
+        ("EVENTPULSE_WEBHOOK_TOKENS", format!("demo={TOKEN}")),
+        ("EVENTPULSE_RULES_FILE", file("rules.yaml")),
+        ("EVENTPULSE_TARGETS_FILE", file("targets.yaml")),
+        ("EVENTPULSE_SETTLE", "1s".to_owned()),
+        ("EVENTPULSE_LOG", "info".to_owned()),
+    ])
+}
