@@ -1,12 +1,16 @@
 //! The four services on databases and topics of their own.
 
-use std::path::Path;
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, ensure};
 use reqwest::StatusCode;
 use serde_json::Value;
 use service_kit::testing::{Database, TestTopics, wait_for};
 use tempfile::TempDir;
+use tokio::time::interval;
 
 use crate::{
     Member,
@@ -249,4 +253,26 @@ fn settings(
         ("EVENTPULSE_SETTLE", "1s".to_owned()),
         ("EVENTPULSE_LOG", "info".to_owned()),
     ])
+}
+
+/// Like `wait_for`, for what takes its time: asks every 200 ms until `within` has passed.
+///
+/// # Errors
+/// What the probe said last.
+pub async fn patiently<T>(
+    within: Duration,
+    what: &str,
+    mut probe: impl AsyncFnMut() -> Result<T>,
+) -> Result<T> {
+    let (since, mut ticks) = (Instant::now(), interval(Duration::from_millis(200)));
+    loop {
+        ticks.tick().await;
+        match probe().await {
+            Ok(value) => return Ok(value),
+            Err(status) if since.elapsed() > within => {
+                return Err(status.context(format!("waited {within:?} for {what}")));
+            }
+            Err(_) => {}
+        }
+    }
 }
