@@ -101,10 +101,10 @@ pub struct Handled<R> {
 /// Class `Retry`: nothing happened, or the outcome of the commit is unknown; do it again.
 pub async fn handle<S: Service>(
     handler: &Handler<S>,
-    intake: Intake<S::Input>,
+    intake: impl Into<Arc<Intake<S::Input>>>,
     undertaker: Arc<Undertaker<'static>>,
 ) -> Result<Handled<S::Reply>, Error> {
-    let intake = Arc::new(intake);
+    let intake = intake.into();
     match attempt(handler, &intake, &undertaker).await {
         Err(error) if error.class() == Class::Park && intake.progress.is_some() => {
             tracing::warn!(error = %crate::error::chain(&error), works = intake.works.len(),

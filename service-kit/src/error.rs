@@ -88,6 +88,12 @@ pub enum Error {
     /// A task of the shell ended with a panic.
     #[error("{task} panicked")]
     Panic { task: Cow<'static, str> },
+    /// A task of the shell hangs.
+    #[error("{task} has made no progress for {seconds} s")]
+    Stalled {
+        task: Cow<'static, str>,
+        seconds: u64,
+    },
     /// The service is stopping.
     #[error("stopping")]
     Stopping,
@@ -131,9 +137,11 @@ impl Error {
             | Self::OutboxFull { .. }
             | Self::Stopping => Class::Retry,
             Self::Encode(_) | Self::Poison(_) | Self::Panic { .. } => Class::Park,
-            Self::Migrate(_) | Self::Durability { .. } | Self::Setting { .. } | Self::Io { .. } => {
-                Class::Fatal
-            }
+            Self::Migrate(_)
+            | Self::Durability { .. }
+            | Self::Stalled { .. }
+            | Self::Setting { .. }
+            | Self::Io { .. } => Class::Fatal,
         }
     }
 
@@ -152,6 +160,7 @@ impl Error {
             | Self::Poison(_)
             | Self::OutboxFull { .. }
             | Self::Panic { .. }
+            | Self::Stalled { .. }
             | Self::Stopping
             | Self::Setting { .. }
             | Self::Io { .. } => false,

@@ -132,6 +132,7 @@ fn waits_for(error: &Error) -> String {
         | Error::Encode(_)
         | Error::Poison(_)
         | Error::Panic { .. }
+        | Error::Stalled { .. }
         | Error::Setting { .. }
         | Error::Io { .. } => "the database is not available".to_owned(),
     }

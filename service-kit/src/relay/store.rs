@@ -1,0 +1,272 @@
+//! The relay's SQL, on connections of its own.
+
+use rdkafka::error::KafkaError;
+use sqlx::{
+    PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+
+use super::lanes::Row;
+use crate::Error;
+
+/// Rows of one page.
+const PAGE_ROWS: i64 = 1024;
+/// Payload bytes of one page; the first row comes whatever its size.
+const PAGE_BYTES: i64 = 2 * 1024 * 1024;
+/// A row that the broker refused this often for its own fault is parked.
+const REFUSALS: i32 = 3;
+
+/// What keeps rows out of a page.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Filter {
+    /// Rows up to here are marked or known.
+    pub(super) floor: i64,
+    pub(super) shards: Vec<i16>,
+    pub(super) known: Vec<i64>,
+    /// Topics that take nothing now.
+    pub(super) stopped: Vec<String>,
+}
+
+/// Rows in id order.
+#[derive(Debug, Default)]
+pub(super) struct Page {
+    pub(super) rows: Vec<Row>,
+    /// There may be more behind them.
+    pub(super) full: bool,
+}
+
+/// Broker acknowledgements to record.
+#[derive(Debug, Default)]
+pub(super) struct Acks {
+    pub(super) ids: Vec<i64>,
+    pub(super) partitions: Vec<i32>,
+    pub(super) offsets: Vec<i64>,
+}
+
+/// Failures to record.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Failures {
+    pub(super) ids: Vec<i64>,
+    pub(super) delays: Vec<f64>,
+    /// 1 when the row itself is at fault, else 0.
+    pub(super) refusals: Vec<i32>,
+    pub(super) errors: Vec<String>,
+}
+
+impl Acks {
+    pub(super) fn append(&mut self, mut other: Self) {
+        self.ids.append(&mut other.ids);
+        self.partitions.append(&mut other.partitions);
+        self.offsets.append(&mut other.offsets);
+    }
+}
+
+impl Failures {
+    pub(super) fn push(&mut self, id: i64, delay: f64, refusals: i32, error: &KafkaError) {
+        self.ids.push(id);
+        self.delays.push(delay);
+        self.refusals.push(refusals);
+        self.errors.push(error.to_string());
+    }
+
+    pub(super) fn remove_first(&mut self, count: usize) {
+        self.ids.drain(..count);
+        self.delays.drain(..count);
+        self.refusals.drain(..count);
+        self.errors.drain(..count);
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Store(PgPool);
+
+impl Store {
+    /// Two connections: one reads while the other marks.
+    pub(super) fn new(options: &PgConnectOptions) -> Self {
+        let options = options.clone().application_name("relay").options([
+            // A mark that a crash of the database loses is a duplicate, and the inbox drops it.
+            ("synchronous_commit", "off"),
+            // With the arrays known to the planner, `<> ALL` is a hash look-up and the primary key
+            // gives the order; statistics of a table that is mostly empty suggest worse.
+            ("plan_cache_mode", "force_custom_plan"),
+            ("enable_seqscan", "off"),
+            ("enable_bitmapscan", "off"),
+            ("enable_sort", "off"),
+            ("jit", "off"),
+        ]);
+        Self(
+            PgPoolOptions::new()
+                .max_connections(2)
+                .test_before_acquire(false)
+                .connect_lazy_with(options),
+        )
+    }
+
+    pub(super) async fn close(&self) {
+        self.0.close().await;
+    }
+
+    /// The next rows in id order: of each key, none without those before it.
+    pub(super) async fn page(&self, filter: &Filter) -> Result<Page, Error> {
+        let rows = sqlx::query!(
+            r#"
+            SELECT id AS "id!", topic AS "topic!", key AS "key!", shard AS "shard!",
+                   event_type AS "event_type!", headers AS "headers!", payload AS "payload!",
+                   schema_record IS NOT NULL AS "framed!"
+            FROM (
+                SELECT page.*, sum(octet_length(payload)) OVER (ORDER BY id) AS bytes
+                FROM (
+                    SELECT id, topic, key, shard, event_type, headers, payload, schema_record
+                    FROM outbox_events
+                    WHERE id > $1 AND shard = ANY($2) AND id <> ALL($3) AND topic <> ALL($4)
+                      AND (topic, key) NOT IN (
+                          SELECT held.topic, held.key FROM outbox_events AS held
+                          WHERE (held.parked OR held.not_before > '-infinity')
+                            AND (held.parked OR held.not_before > clock_timestamp()))
+                    ORDER BY id
+                    LIMIT $5
+                ) AS page
+            ) AS sized
+            WHERE bytes - octet_length(payload) < $6
+            ORDER BY id
+            "#,
+            filter.floor,
+            &filter.shards,
+            &filter.known,
+            &filter.stopped,
+            PAGE_ROWS,
+            PAGE_BYTES
+        )
+        .fetch_all(&self.0)
+        .await
+        .map_err(Error::database("reading the outbox"))?;
+        let rows: Vec<Row> = rows
+            .into_iter()
+            .map(|row| Row {
+                id: row.id,
+                topic: row.topic,
+                key: row.key,
+                shard: row.shard,
+                event_type: row.event_type,
+                headers: row.headers,
+                framed: row.framed,
+                payload: row.payload,
+            })
+            .collect();
+        let bytes: usize = rows.iter().map(|row| row.payload.len()).sum();
+        Ok(Page {
+            full: rows.len() as i64 >= PAGE_ROWS || bytes as i64 >= PAGE_BYTES,
+            rows,
+        })
+    }
+
+    /// Moves acknowledged rows to `outbox_sent`, in one statement.
+    pub(super) async fn mark(&self, acks: &Acks) -> Result<(), Error> {
+        sqlx::query!(
+            "WITH gone AS (
+                 DELETE FROM outbox_events AS o
+                 USING UNNEST($1::bigint[], $2::int[], $3::bigint[])
+                       AS acked (id, partition, kafka_offset)
+                 WHERE o.id = acked.id
+                 RETURNING o.*, acked.partition, acked.kafka_offset)
+             INSERT INTO outbox_sent (event_id, topic, key, key_seq, event_type, headers,
+                                      schema_record, payload, created_at, partition, kafka_offset)
+             SELECT event_id, topic, key, key_seq, event_type, headers,
+                    schema_record, payload, created_at, partition, kafka_offset
+             FROM gone",
+            &acks.ids,
+            &acks.partitions,
+            &acks.offsets
+        )
+        .execute(&self.0)
+        .await
+        .map_err(Error::database("marking sent events"))?;
+        Ok(())
+    }
+
+    /// Puts failed rows off, and parks those that were refused too often. Returns the parked.
+    pub(super) async fn put_off(&self, failures: &Failures) -> Result<Vec<i64>, Error> {
+        sqlx::query_scalar!(
+            r#"UPDATE outbox_events AS o
+               SET not_before = clock_timestamp() + make_interval(secs => failed.delay),
+                   attempts = attempts + failed.refusals,
+                   parked = attempts + failed.refusals >= $5,
+                   last_error = failed.error
+               FROM UNNEST($1::bigint[], $2::float8[], $3::int[], $4::text[])
+                    AS failed (id, delay, refusals, error)
+               WHERE o.id = failed.id
+               RETURNING CASE WHEN parked THEN o.id END AS parked"#,
+            &failures.ids,
+            &failures.delays,
+            &failures.refusals,
+            &failures.errors,
+            REFUSALS
+        )
+        .fetch_all(&self.0)
+        .await
+        .map(|ids| ids.into_iter().flatten().collect())
+        .map_err(Error::database("putting off failed events"))
+    }
+
+    /// The broker is back: what was put off only for its absence goes at once.
+    pub(super) async fn relent(&self, shards: &[i16]) -> Result<(), Error> {
+        sqlx::query!(
+            "UPDATE outbox_events SET not_before = '-infinity'
+             WHERE (parked OR not_before > '-infinity')
+               AND NOT parked AND attempts = 0 AND shard = ANY($1)",
+            shards
+        )
+        .execute(&self.0)
+        .await
+        .map_err(Error::database("taking up events that were put off"))?;
+        Ok(())
+    }
+
+    /// A transaction id above that of every transaction that has written an outbox row by now.
+    pub(super) async fn barrier(&self) -> Result<i64, Error> {
+        sqlx::query_scalar!(r#"SELECT pg_current_xact_id()::text::bigint AS "xid!""#)
+            .fetch_one(&self.0)
+            .await
+            .map_err(Error::database("reading a transaction id"))
+    }
+
+    /// The highest floor up to `candidate`, once every transaction below `barrier` has ended;
+    /// `None` before that.
+    pub(super) async fn floor(
+        &self,
+        filter: &Filter,
+        candidate: i64,
+        barrier: i64,
+    ) -> Result<Option<i64>, Error> {
+        let row = sqlx::query!(
+            r#"SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint >= $1 AS "ended!",
+                      (SELECT id FROM outbox_events
+                       WHERE id > $2 AND id <= $3 AND shard = ANY($4) AND id <> ALL($5)
+                       ORDER BY id LIMIT 1) AS lowest"#,
+            barrier,
+            filter.floor,
+            candidate,
+            &filter.shards,
+            &filter.known
+        )
+        .fetch_one(&self.0)
+        .await
+        .map_err(Error::database("looking for old outbox rows"))?;
+        Ok(row.ended.then(|| row.lowest.map_or(candidate, |id| id - 1)))
+    }
+
+    /// Depth, age of the oldest in seconds, parked rows.
+    pub(super) async fn gauge(&self) -> Result<(i64, f64, i64), Error> {
+        let row = sqlx::query!(
+            r#"SELECT (SELECT count(*) FROM outbox_events) AS "depth!",
+                      coalesce((SELECT extract(epoch FROM clock_timestamp() - created_at)::float8
+                                FROM outbox_events ORDER BY id LIMIT 1), 0) AS "age!",
+                      (SELECT count(*) FROM outbox_events
+                       WHERE (parked OR not_before > '-infinity') AND parked) AS "parked!""#
+        )
+        .fetch_one(&self.0)
+        .await
+        .map_err(Error::database("measuring the outbox"))?;
+        Ok((row.depth, row.age, row.parked))
+    }
+}
