@@ -18,6 +18,16 @@ die() {
 
 have() { command -v "$1" >/dev/null 2>&1; }
 
+# Whether this machine runs the workspace's cargo commands: the toolchain of rust-toolchain.toml and a C compiler.
+host_has_cargo() {
+    local wanted
+    wanted=$(sed -n 's/^channel = "\(.*\)"/\1/p' "$ROOT/rust-toolchain.toml")
+    have cc && have make && (
+        cd "$ROOT" && export RUSTUP_AUTO_INSTALL=0
+        cargo fmt --version && cargo clippy --version && cargo --version | grep -q " $wanted "
+    ) >/dev/null 2>&1
+}
+
 as_root() {
     if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi
 }
