@@ -48,7 +48,7 @@ pub(crate) struct Serve {
     #[arg(long, env = "DEMO_APP_QUEUE", default_value = "64")]
     pub(crate) queue: usize,
     /// After SIGTERM: longest time in which requests are still taken while the balancer forgets this replica.
-    #[arg(long, env = "DEMO_APP_DRAIN", default_value = "8s", value_parser = humantime::parse_duration)]
+    #[arg(long, env = "DEMO_APP_DRAIN", default_value = "9s", value_parser = humantime::parse_duration)]
     pub(crate) drain: Duration,
     /// Name in the header X-Served-By: the container's id unless set.
     #[arg(long, env = "HOSTNAME", default_value = "demo-app")]

@@ -15,8 +15,9 @@ use tokio::{
     time::timeout,
 };
 
-/// No request for this long means that the balancer has forgotten this replica.
-const QUIET: Duration = Duration::from_secs(1);
+/// No request for this long means that the balancer has forgotten this replica. Longer than the pause of a
+/// client that sends once a second.
+const QUIET: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Drain {
