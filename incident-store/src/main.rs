@@ -1,1 +1,7 @@
-fn main() {}
+//! Incident Store as a process.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    service_kit::main::<incident_store::Config>(incident_store::run)
+}
