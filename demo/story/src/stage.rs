@@ -155,7 +155,7 @@ impl Stage {
         let actions = self.eventpulse.actions_of(incident).await?;
         let asked = actions
             .into_iter()
-            .rfind(|action| action.desired_replicas == desired);
+            .rfind(|action| action.desired_replicas == Some(desired));
         asked.ok_or_else(|| {
             Seen::new(
                 Link::Rules,

@@ -77,10 +77,7 @@ async fn calm(stage: &Stage) -> Result<Container, Seen> {
     }
     let actions = stage.eventpulse.runner_actions().await?;
     if let Some(action) = actions.iter().find(|action| !action.ended()) {
-        let text = format!(
-            "an action for {} replicas is {}",
-            action.desired_replicas, action.status
-        );
+        let text = format!("an action is still {}", action.status);
         return Err(Seen::new(Link::ActionRunner, text));
     }
     stage.only_original().await

@@ -53,6 +53,7 @@ pub(crate) struct RuleOutcome {
 
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Incident {
+    #[serde(rename = "id")]
     pub(crate) incident_id: String,
     /// `open | mitigating | resolved | failed`
     pub(crate) status: String,
@@ -80,7 +81,7 @@ pub(crate) struct Fact {
 
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Action {
-    pub(crate) desired_replicas: usize,
+    pub(crate) desired_replicas: Option<usize>,
     /// `requested`, then `completed` or `failed`.
     pub(crate) status: String,
     pub(crate) reason: Option<ActionReason>,
