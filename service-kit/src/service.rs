@@ -20,6 +20,9 @@ pub trait Service: Send + Sync + 'static {
     /// Topics (without prefix) and the event types of each that this service wants. Other types are
     /// skipped and counted before decoding: they are not poison (rolling upgrades).
     const LISTENS: &'static [(&'static str, &'static [&'static str])];
+    /// Topics (without prefix) that this service writes and the event types that it says there: the
+    /// shell creates the topics and registers the schemas.
+    const SAYS: &'static [(&'static str, &'static [&'static str])] = &[];
 
     /// A decoded event, one item of a request, a due timer, a person's command.
     type Input: Clone + Send + Sync + 'static;
