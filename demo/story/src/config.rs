@@ -54,19 +54,27 @@ pub(crate) struct Urls {
         default_value = "http://alertmanager:9093"
     )]
     pub(crate) alertmanager: String,
-    #[arg(long, env = "STORY_INGEST_URL", default_value = "http://ingest:8081")]
+    #[arg(
+        long,
+        env = "EVENTPULSE_INGEST_URL",
+        default_value = "http://ingest:8081"
+    )]
     pub(crate) ingest: String,
-    #[arg(long, env = "STORY_RULES_URL", default_value = "http://rules:8082")]
+    #[arg(
+        long,
+        env = "EVENTPULSE_RULES_URL",
+        default_value = "http://rules:8082"
+    )]
     pub(crate) rules: String,
     #[arg(
         long,
-        env = "STORY_ACTION_RUNNER_URL",
+        env = "EVENTPULSE_ACTION_RUNNER_URL",
         default_value = "http://action-runner:8083"
     )]
     pub(crate) action_runner: String,
     #[arg(
         long,
-        env = "STORY_INCIDENT_STORE_URL",
+        env = "EVENTPULSE_INCIDENT_STORE_URL",
         default_value = "http://incident-store:8084"
     )]
     pub(crate) incident_store: String,

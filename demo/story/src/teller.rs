@@ -44,7 +44,8 @@ impl Teller {
     pub(crate) fn pass(&self, incident: &str) {
         let all = Step::ALL.len();
         println!(
-            "PASS {all} of {all} steps   eventpulse incident show {incident}   http://127.0.0.1:{}/api/v1/incidents",
+            "PASS {all} of {all} steps   docker compose run --rm cli incident show {}   http://127.0.0.1:{}/api/v1/incidents",
+            crate::figures::short(incident),
             self.ports.incident_store_port
         );
     }
