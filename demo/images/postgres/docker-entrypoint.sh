@@ -17,6 +17,8 @@ create_cluster() {
     local args=()
     read -ra args <<<"$POSTGRES_INITDB_ARGS"
     initdb --username="$POSTGRES_USER" --pwfile=<(printf '%s\n' "$POSTGRES_PASSWORD") "${args[@]}"
+    # initdb puts the socket where it was compiled to be, whatever the sample file says.
+    echo "unix_socket_directories = '/var/run/postgresql, /tmp'" >>"$PGDATA/postgresql.conf"
     printf '\nhost all all all %s\n' "${POSTGRES_HOST_AUTH_METHOD:-scram-sha-256}" >>"$PGDATA/pg_hba.conf"
 }
 
