@@ -1,1 +1,85 @@
-fn main() {}
+//! `eventpulse`: EventPulse from the command line.
+
+mod args;
+mod client;
+mod doctor;
+mod error;
+mod incident;
+mod kafka;
+mod list;
+mod output;
+mod topic;
+mod verbs;
+mod watch;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use crate::{
+    args::{Cli, Command, IncidentCommand, RulesCommand, TargetCommand, TopicCommand},
+    client::Client,
+    error::{Error, chain},
+    output::Output,
+};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // Both rustls providers may be compiled in by somebody's feature; one must be chosen.
+    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let outcome = match runtime {
+        Ok(runtime) => runtime.block_on(Box::pin(run(cli))),
+        Err(error) => Err(Error::Output(error)),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is_closed_pipe() => ExitCode::SUCCESS,
+        Err(error) => {
+            let words = chain(&error);
+            if !words.is_empty() {
+                eprintln!("eventpulse: {words}");
+            }
+            error.exit_code()
+        }
+    }
+}
+
+async fn run(cli: Cli) -> Result<(), Error> {
+    let output = Output::new(&cli.global);
+    let servers = cli.global.servers;
+    let client = Client::new(servers.clone())?;
+    match cli.command {
+        Command::Incident(command) => match command {
+            IncidentCommand::Ls(list) => incident::list(&client, output, &list).await,
+            IncidentCommand::Show { id } => incident::show(&client, output, &id).await,
+            IncidentCommand::Timeline { id } => incident::timeline(&client, output, &id).await,
+            IncidentCommand::Retry(order) => {
+                verbs::incident(&client, output, "retry", &order).await
+            }
+            IncidentCommand::Close(order) => {
+                verbs::incident(&client, output, "close", &order).await
+            }
+            IncidentCommand::Watch { id } => watch::watch(&client, output, id.as_deref()).await,
+        },
+        Command::Alert(command) => list::alerts(&client, output, &command).await,
+        Command::Action(command) => list::actions(&client, output, &command).await,
+        Command::Target(TargetCommand::Ls) => list::targets(&client, output).await,
+        Command::Target(TargetCommand::Prune { yes }) => verbs::prune(&client, output, yes).await,
+        Command::Rules(RulesCommand::Ls) => list::rules(&client, output).await,
+        Command::Rules(RulesCommand::Reload) => verbs::reload(&client, output).await,
+        Command::Decision(command) => list::decisions(&client, output, &command).await,
+        Command::Pause(args) => verbs::pause(&client, output, &args).await,
+        Command::Resume(args) => verbs::resume(&client, output, &args).await,
+        Command::Topic(TopicCommand::Ls) => topic::list(&servers, output).await,
+        Command::Topic(TopicCommand::Tail(args)) => topic::tail(&servers, &client, &args).await,
+        Command::Doctor => doctor::doctor(&servers, &client, output).await,
+        Command::Completions { shell } => {
+            let mut command = Cli::command();
+            clap_complete::generate(shell, &mut command, "eventpulse", &mut std::io::stdout());
+            Ok(())
+        }
+    }
+}

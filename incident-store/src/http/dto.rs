@@ -143,6 +143,8 @@ pub(super) struct Action {
     pub target: String,
     /// `scale_docker | ensure_replicas`; null while only the outcome is known.
     pub kind: Option<String>,
+    /// `up`: at least, `down`: at most, `exact`
+    pub direction: Option<String>,
     pub desired_replicas: Option<i32>,
     pub previous_replicas: Option<i32>,
     /// Seen at the end.
@@ -290,6 +292,7 @@ impl Action {
             incident_id: incident_id.uuid(),
             target,
             kind: request.as_ref().map(|request| request.kind.clone()),
+            direction: request.as_ref().map(|request| request.direction.clone()),
             desired_replicas: desired,
             previous_replicas: previous,
             running_replicas: outcome.as_ref().and_then(|outcome| outcome.running),

@@ -1,0 +1,356 @@
+//! What can be asked on the command line.
+
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// EventPulse from the command line: incidents, people's verbs, topics, and what is wrong.
+#[derive(Debug, Parser)]
+#[command(name = "eventpulse", version, after_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed or something is wrong, 2 wrong usage, \
+3 there is no such thing, 4 the state of things does not allow it, 5 a server is not reachable";
+
+/// Where the servers are and how to print.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Global {
+    /// How to print: a table for people, JSON for programs
+    #[arg(short, long, global = true, value_enum, default_value_t = Format::Table)]
+    pub(crate) output: Format,
+    /// Times in UTC instead of local time
+    #[arg(long, global = true)]
+    pub(crate) utc: bool,
+    /// No colours, even on a terminal
+    #[arg(long, global = true, env = "NO_COLOR", action = clap::ArgAction::SetTrue,
+        value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) no_color: bool,
+    #[command(flatten)]
+    pub(crate) servers: Servers,
+}
+
+/// Addresses; the defaults are those of the Compose stack.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Servers")]
+pub(crate) struct Servers {
+    /// Telemetry Ingest
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "EVENTPULSE_INGEST_URL",
+        default_value = "http://127.0.0.1:8081"
+    )]
+    pub(crate) ingest_url: String,
+    /// Rule Engine
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "EVENTPULSE_RULES_URL",
+        default_value = "http://127.0.0.1:8082"
+    )]
+    pub(crate) rules_url: String,
+    /// Action Runner
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "EVENTPULSE_ACTION_RUNNER_URL",
+        default_value = "http://127.0.0.1:8083"
+    )]
+    pub(crate) action_runner_url: String,
+    /// Incident Store
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "EVENTPULSE_INCIDENT_STORE_URL",
+        default_value = "http://127.0.0.1:8084"
+    )]
+    pub(crate) incident_store_url: String,
+    /// Kafka: host:port, with commas between
+    #[arg(
+        long,
+        global = true,
+        value_name = "BROKERS",
+        env = "EVENTPULSE_KAFKA_BROKERS",
+        default_value = "127.0.0.1:9092"
+    )]
+    pub(crate) brokers: String,
+    /// Put before the name of every topic, as the services do
+    #[arg(
+        long,
+        global = true,
+        value_name = "PREFIX",
+        env = "EVENTPULSE_TOPIC_PREFIX",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub(crate) topic_prefix: String,
+    /// Schema registry that speaks the Confluent API
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "EVENTPULSE_REGISTRY_URL",
+        default_value = "http://127.0.0.1:8085/apis/ccompat/v7"
+    )]
+    pub(crate) registry_url: String,
+}
+
+/// How to print.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Incidents: list, read their story, retry, close
+    #[command(subcommand)]
+    Incident(IncidentCommand),
+    /// Alerts as Ingest knows them
+    #[command(subcommand)]
+    Alert(AlertCommand),
+    /// What was done to targets
+    #[command(subcommand)]
+    Action(ActionCommand),
+    /// What may be scaled
+    #[command(subcommand)]
+    Target(TargetCommand),
+    /// The rules that run
+    #[command(subcommand)]
+    Rules(RulesCommand),
+    /// Why a rule fired, or did not
+    #[command(subcommand)]
+    Decision(DecisionCommand),
+    /// Stop the automation of a target, or of all: incidents still open, nothing is scaled
+    Pause(PauseArgs),
+    /// End a pause
+    Resume(ResumeArgs),
+    /// Topics and the events in them
+    #[command(subcommand)]
+    Topic(TopicCommand),
+    /// Look at every part and say what to do about what is wrong
+    Doctor,
+    /// Completions for a shell, on standard output
+    Completions { shell: clap_complete::Shell },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum IncidentCommand {
+    /// Newest first
+    Ls(IncidentList),
+    /// State, reason, what comes next, actions and story
+    Show {
+        /// Id, or its first 6 or more digits
+        id: String,
+    },
+    /// The story alone
+    Timeline {
+        /// Id, or its first 6 or more digits
+        id: String,
+    },
+    /// The rule's action once more, after a failure
+    Retry(Order),
+    /// Close an incident whose resolve was lost
+    Close(Order),
+    /// What happens, as it happens
+    Watch {
+        /// Only this incident: id, or its first 6 or more digits
+        id: Option<String>,
+    },
+}
+
+/// What to list.
+#[derive(Debug, Args)]
+pub(crate) struct IncidentList {
+    /// open, mitigating, resolved, failed; several with commas
+    #[arg(long)]
+    pub(crate) status: Option<String>,
+    /// Label service; several with commas
+    #[arg(long)]
+    pub(crate) service: Option<String>,
+    /// Several with commas
+    #[arg(long)]
+    pub(crate) severity: Option<String>,
+    /// Only what waits for a person
+    #[arg(long)]
+    pub(crate) needs_attention: bool,
+    /// Opened within this time (1h, 2d), or at or after this time (RFC 3339)
+    #[arg(long)]
+    pub(crate) since: Option<String>,
+    /// Opened before this time, or longer ago than this
+    #[arg(long)]
+    pub(crate) until: Option<String>,
+    /// Alertmanager's matchers over the labels: alertname="HighCPU"; repeatable
+    #[arg(short, long = "matcher", value_name = "MATCHER")]
+    pub(crate) matchers: Vec<String>,
+    #[command(flatten)]
+    pub(crate) limit: Limit,
+}
+
+/// How much of a list.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Limit {
+    /// At most so many
+    #[arg(short = 'n', long, default_value_t = 50)]
+    pub(crate) limit: usize,
+}
+
+/// A person's order, which goes into the log with name and reason.
+#[derive(Debug, Args)]
+pub(crate) struct Order {
+    /// Id, or its first 6 or more digits
+    pub(crate) id: String,
+    #[command(flatten)]
+    pub(crate) because: Because,
+}
+
+/// Who wants it and why.
+#[derive(Debug, Args)]
+pub(crate) struct Because {
+    /// Why: it is kept with the event
+    #[arg(long)]
+    pub(crate) reason: String,
+    /// Who: your name, if it is not the login's
+    #[arg(long, env = "EVENTPULSE_ACTOR")]
+    pub(crate) actor: Option<String>,
+    #[arg(long, env = "USER", hide = true)]
+    pub(crate) login: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AlertCommand {
+    /// Last heard of first
+    Ls {
+        /// firing or resolved
+        #[arg(long)]
+        status: Option<String>,
+        #[command(flatten)]
+        limit: Limit,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ActionCommand {
+    /// Newest first
+    Ls {
+        /// Only of this incident: id, or its first 6 or more digits
+        #[arg(long)]
+        incident: Option<String>,
+        #[command(flatten)]
+        limit: Limit,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TargetCommand {
+    /// Bounds, desired and running replicas, pauses
+    Ls,
+    /// Remove managed containers of targets that are not declared any more
+    Prune {
+        /// Do it; without, only say what would be removed
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RulesCommand {
+    /// The active rules
+    Ls,
+    /// Read the rules file again; an invalid one changes nothing
+    Reload,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DecisionCommand {
+    /// Newest first
+    Ls {
+        /// Only about this alert
+        #[arg(long)]
+        alert_id: Option<String>,
+        /// Only by this rule
+        #[arg(long)]
+        rule: Option<String>,
+        #[command(flatten)]
+        limit: Limit,
+    },
+}
+
+/// What to pause.
+#[derive(Debug, Args)]
+pub(crate) struct PauseArgs {
+    #[command(flatten)]
+    pub(crate) what: What,
+    /// How long: 30m, 1h, 2d; without, until `resume`
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
+    pub(crate) how_long: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) because: Because,
+}
+
+/// What to resume.
+#[derive(Debug, Args)]
+pub(crate) struct ResumeArgs {
+    #[command(flatten)]
+    pub(crate) what: What,
+    #[command(flatten)]
+    pub(crate) because: Because,
+}
+
+/// One target or all.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct What {
+    /// Name in targets.yaml
+    pub(crate) target: Option<String>,
+    /// Every target
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TopicCommand {
+    /// Topics with partitions and messages; dead letters too
+    Ls,
+    /// Events of a topic, decoded, one JSON object a line; by default the last 10
+    Tail(TailArgs),
+}
+
+/// What to print of a topic.
+#[derive(Debug, Args)]
+pub(crate) struct TailArgs {
+    /// alert, incident, action, incident.status, or a dead letter topic: alert.dlq.rules
+    pub(crate) topic: String,
+    /// From the first message on
+    #[arg(long)]
+    pub(crate) from_beginning: bool,
+    /// Go on with new messages
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Stop after so many
+    #[arg(short = 'n', long)]
+    pub(crate) count: Option<usize>,
+    /// Only messages with this key
+    #[arg(long)]
+    pub(crate) key: Option<String>,
+    /// Only events of this type: action.failed
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(crate) event_type: Option<String>,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|error| format!("{error}: write 30m, 1h or 2d"))
+}

@@ -1,0 +1,139 @@
+//! What people order. Each order is an event with who and why.
+
+use serde_json::{Map, Value, json};
+
+use crate::{
+    args::{Because, Order, PauseArgs, ResumeArgs, What},
+    client::{Client, Server, segment},
+    error::Error,
+    output::{As, Output, line},
+};
+
+/// `incident retry`, `incident close`
+pub(crate) async fn incident(
+    client: &Client,
+    output: Output,
+    verb: &str,
+    order: &Order,
+) -> Result<(), Error> {
+    let id = whole_id(client, &order.id).await?;
+    let path = format!("/api/v1/incidents/{id}/{verb}");
+    let answer = client
+        .post(Server::Rules, &path, &because(&order.because))
+        .await?;
+    let done = match verb {
+        "retry" => "the rule's action is requested again",
+        _ => "closed",
+    };
+    say(output, &answer, &format!("incident {}: {done}", short(&id)))
+}
+
+/// Rules know incidents by their whole id; people type its beginning.
+async fn whole_id(client: &Client, id: &str) -> Result<String, Error> {
+    let path = format!("/api/v1/incidents/{}", segment(id));
+    match client.get(Server::IncidentStore, &path, &[]).await {
+        Ok(incident) => Ok(incident["id"].as_str().unwrap_or(id).to_owned()),
+        // The store may be away; a whole id needs no looking up.
+        Err(_) if uuid::Uuid::try_parse(id).is_ok() => Ok(id.to_owned()),
+        Err(error) => Err(error),
+    }
+}
+
+/// `pause`
+pub(crate) async fn pause(client: &Client, output: Output, args: &PauseArgs) -> Result<(), Error> {
+    let mut body = because(&args.because);
+    let how_long = args
+        .how_long
+        .map(|time| humantime::format_duration(time).to_string());
+    let until = match &how_long {
+        Some(time) => format!("for {time}"),
+        None => "until `eventpulse resume`".to_owned(),
+    };
+    if let Some(time) = how_long {
+        body["for"] = Value::String(time.replace(' ', ""));
+    }
+    let (name, words) = target(&args.what);
+    let path = format!("/api/v1/targets/{}/pause", segment(&name));
+    let answer = client.post(Server::Rules, &path, &body).await?;
+    say(
+        output,
+        &answer,
+        &format!("{words} paused {until}: incidents still open, nothing is scaled"),
+    )
+}
+
+/// `resume`
+pub(crate) async fn resume(
+    client: &Client,
+    output: Output,
+    args: &ResumeArgs,
+) -> Result<(), Error> {
+    let (name, words) = target(&args.what);
+    let path = format!("/api/v1/targets/{}/resume", segment(&name));
+    let answer = client
+        .post(Server::Rules, &path, &because(&args.because))
+        .await?;
+    say(output, &answer, &format!("{words} resumed"))
+}
+
+/// `target prune`
+pub(crate) async fn prune(client: &Client, output: Output, yes: bool) -> Result<(), Error> {
+    let body = json!({"dry_run": !yes});
+    let answer = client
+        .post(Server::ActionRunner, "/api/v1/targets/prune", &body)
+        .await?;
+    let names = output.text(&answer["containers"], As::Names);
+    let words = match (names.as_str(), yes) {
+        ("-", _) => "nothing to remove".to_owned(),
+        (names, true) => format!("removed {names}"),
+        (names, false) => format!("would remove {names}; do it with --yes"),
+    };
+    say(output, &answer, &words)?;
+    let errors = answer["errors"].as_array().cloned().unwrap_or_default();
+    for error in &errors {
+        eprintln!("eventpulse: {}", output.text(error, As::Text));
+    }
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::Unwell)
+    }
+}
+
+/// `rules reload`
+pub(crate) async fn reload(client: &Client, output: Output) -> Result<(), Error> {
+    let answer = client.post(Server::Rules, "/-/reload", &json!({})).await?;
+    say(output, &answer, "the rules file is read again")
+}
+
+fn target(what: &What) -> (String, String) {
+    match &what.target {
+        Some(name) => (name.clone(), format!("target {name}")),
+        // the name that stands for every target in a pause
+        None => (
+            shared_events::action::ALL_TARGETS.to_owned(),
+            "all targets".to_owned(),
+        ),
+    }
+}
+
+fn because(because: &Because) -> Value {
+    let actor = because.actor.as_ref().or(because.login.as_ref());
+    let mut body = Map::new();
+    let actor = actor.map_or("unknown", String::as_str);
+    body.insert("actor".to_owned(), actor.into());
+    body.insert("reason".to_owned(), because.reason.clone().into());
+    Value::Object(body)
+}
+
+fn say(output: Output, answer: &Value, words: &str) -> Result<(), Error> {
+    if output.is_json() {
+        output.json(answer)
+    } else {
+        line(words)
+    }
+}
+
+fn short(id: &str) -> &str {
+    id.get(..6).unwrap_or(id)
+}

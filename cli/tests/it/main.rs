@@ -1,0 +1,6 @@
+//! The command as people run it, against real services, Kafka and registry.
+
+mod command;
+mod incidents;
+mod parts;
+mod topics;
