@@ -81,17 +81,29 @@ pub fn encode_headers<'a>(headers: impl IntoIterator<Item = (&'a str, &'a [u8])>
 
 /// The pairs in what [`encode_headers`] wrote; `None` when the bytes are something else.
 #[must_use]
-pub fn decode_headers(mut bytes: &[u8]) -> Option<Vec<(String, Vec<u8>)>> {
+pub fn borrow_headers(mut bytes: &[u8]) -> Option<Vec<(&str, &[u8])>> {
     let mut headers = Vec::with_capacity(16);
     while !bytes.is_empty() {
         let (length, rest) = bytes.split_first_chunk::<2>()?;
         let (name, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
         let (length, rest) = rest.split_first_chunk::<4>()?;
         let (value, rest) = rest.split_at_checked(u32::from_be_bytes(*length) as usize)?;
-        headers.push((String::from_utf8(name.to_vec()).ok()?, value.to_vec()));
+        headers.push((std::str::from_utf8(name).ok()?, value));
         bytes = rest;
     }
     Some(headers)
+}
+
+/// [`borrow_headers`], owned.
+#[must_use]
+pub fn decode_headers(bytes: &[u8]) -> Option<Vec<(String, Vec<u8>)>> {
+    let headers = borrow_headers(bytes)?;
+    Some(
+        headers
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value.to_vec()))
+            .collect(),
+    )
 }
 
 /// Columns of `outbox_events`, one vector each, for UNNEST.

@@ -7,7 +7,7 @@
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -112,12 +112,21 @@ impl Registry {
     /// Id of the schema that `ce_dataschema` names, if it was ever registered.
     #[must_use]
     pub fn id(&self, dataschema: &str) -> Option<u32> {
-        let ids = self
-            .0
-            .ids
-            .read()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let ids = self.0.ids.read().unwrap_or_else(PoisonError::into_inner);
         ids.get(dataschema).copied()
+    }
+
+    /// Id to frame a datum with: [`id`](Self::id), or 0, which no registry gives, for a schema of an
+    /// earlier build that was never registered although the record's present one is. Our readers go
+    /// by `ce_dataschema`; others fail instead of misreading it.
+    #[must_use]
+    pub fn id_to_write(&self, dataschema: &str) -> Option<u32> {
+        let ids = self.0.ids.read().unwrap_or_else(PoisonError::into_inner);
+        ids.get(dataschema).copied().or_else(|| {
+            let (record, _) = dataschema.rsplit_once('/')?;
+            let mut names = ids.keys().filter_map(|name| name.rsplit_once('/'));
+            names.any(|(found, _)| found == record).then_some(0)
+        })
     }
 
     /// Like [`id`](Self::id), but waits for the first registration.
@@ -138,11 +147,7 @@ impl Registry {
     }
 
     fn know(&self, dataschema: String, id: u32) {
-        let mut ids = self
-            .0
-            .ids
-            .write()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut ids = self.0.ids.write().unwrap_or_else(PoisonError::into_inner);
         ids.insert(dataschema, id);
         let count = ids.len();
         drop(ids);
@@ -299,7 +304,7 @@ impl Registry {
         self.0
             .writers
             .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     // Not get_schema_by_id of the library: its error does not tell 404 from 500 or a time-out.

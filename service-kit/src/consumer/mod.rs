@@ -7,6 +7,7 @@
 mod assign;
 mod breaker;
 mod context;
+mod intake;
 mod lane;
 mod metrics;
 mod open;

@@ -8,10 +8,8 @@ use std::{
 
 use futures::{FutureExt, StreamExt};
 use rdkafka::{
-    Message, Offset, TopicPartitionList,
-    consumer::Consumer,
-    error::KafkaError,
-    message::{BorrowedMessage, Headers},
+    Message, Offset, TopicPartitionList, consumer::Consumer, error::KafkaError,
+    message::BorrowedMessage,
 };
 use tokio::{
     sync::mpsc,
@@ -24,12 +22,13 @@ use super::{
     Command,
     assign::{Start, starts},
     context::Rebalance,
+    intake,
     lane::{Item, Lane},
     metrics::PartitionLabels,
     watermarks::{Place, Scope},
     worker::{Shared, Worker},
 };
-use crate::{Error, Health, Service, dlq::Raw, error::chain, pace::Backoff};
+use crate::{Error, Health, Service, error::chain, pace::Backoff};
 
 /// How often the loop looks around although nothing happens. It also polls the client, should a
 /// wake-up of it be missed.
@@ -46,8 +45,6 @@ const COMPLAINT: Duration = Duration::from_secs(60);
 /// Names of the checks in `/readyz`.
 const CONSUMER: &str = "consumer";
 const POISON: &str = "poison";
-
-const TYPE: &str = "ce_type";
 
 struct Partition {
     lane: Arc<Lane>,
@@ -160,10 +157,8 @@ impl<S: Service> Turn<S> {
         let Some(partition) = partition else {
             return;
         };
-        let item = match self.wanted.get(topic) {
-            Some(types) if is_wanted(message, types) => Item::Record(raw(message)),
-            Some(_) | None => Item::Skipped(message.offset()),
-        };
+        let types = self.wanted.get(topic).copied().unwrap_or_default();
+        let item = intake::item(message, types);
         if partition.lane.queue(item.bytes()) {
             self.pause(&partition.lane);
         }
@@ -388,34 +383,5 @@ fn labels(lane: &Lane) -> PartitionLabels {
     PartitionLabels {
         topic: lane.name.clone(),
         partition: lane.place.1,
-    }
-}
-
-/// A record without a type is not skipped but opened: it is poison, and people must see it.
-fn is_wanted(message: &BorrowedMessage<'_>, types: &[&str]) -> bool {
-    let Some(headers) = message.headers() else {
-        return true;
-    };
-    let found = headers.iter().find(|header| header.key == TYPE);
-    match found.and_then(|header| header.value) {
-        Some(found) => types.iter().any(|wanted| wanted.as_bytes() == found),
-        None => true,
-    }
-}
-
-fn raw(message: &BorrowedMessage<'_>) -> Raw {
-    let headers = message.headers().map_or_else(Vec::new, |headers| {
-        headers
-            .iter()
-            .map(|h| (h.key.to_owned(), h.value.unwrap_or_default().to_vec()))
-            .collect()
-    });
-    Raw {
-        partition: message.partition(),
-        offset: message.offset(),
-        timestamp: message.timestamp().to_millis(),
-        key: message.key().unwrap_or_default().to_vec(),
-        headers,
-        value: message.payload().unwrap_or_default().to_vec(),
     }
 }

@@ -12,6 +12,7 @@ use rdkafka::{
 };
 use shared_events::EventId;
 use tokio::sync::mpsc;
+use tracing::{Instrument, Span};
 
 use super::{
     Command,
@@ -38,6 +39,9 @@ const MOST: usize = 500;
 /// Records of the first transaction, and of the first after a poison: a bad build is found out
 /// before it has made many dead letters.
 const FIRST: usize = 8;
+
+/// Traces that the span of one transaction is linked to.
+const LINKS: usize = 16;
 
 /// What the workers of all partitions use.
 pub(super) struct Shared<S: Service> {
@@ -127,13 +131,16 @@ impl<S: Service> Worker<S> {
                 Err(error) => self.hold_off(&error, &mut backoff).await?,
             }
         };
+        let span = self.span(&opened);
         let intake = Arc::new(self.intake(&mut opened));
         let undertaker = self.undertaker(items);
         let (handled, took) = loop {
             let began = Instant::now();
             self.lane.attempt_begins();
             let intake = Arc::clone(&intake);
-            let outcome = handle(&self.shared.handler, intake, Arc::clone(&undertaker)).await;
+            let outcome = handle(&self.shared.handler, intake, Arc::clone(&undertaker))
+                .instrument(span.clone())
+                .await;
             self.lane.attempt_ends();
             match outcome {
                 Ok(handled) => break (handled, began.elapsed()),
@@ -142,6 +149,25 @@ impl<S: Service> Worker<S> {
         };
         self.committed(&opened, took);
         Ok(self.judge(opened, handled))
+    }
+
+    /// One span for the transaction, linked to the traces of its first inputs.
+    fn span(&self, opened: &Opened<S::Input>) -> Span {
+        let span = tracing::info_span!(
+            "consume",
+            otel.kind = "consumer",
+            otel.name = format!("consume {}", self.lane.name),
+            messaging.system = "kafka",
+            messaging.destination.name = self.lane.place.0,
+            messaging.destination.partition.id = self.lane.place.1,
+            messaging.batch.message_count = opened.taken,
+        );
+        if !span.is_disabled() {
+            for work in opened.works.iter().take(LINKS) {
+                work.trace.link(&span);
+            }
+        }
+        span
     }
 
     fn intake(&self, opened: &mut Opened<S::Input>) -> Intake<S::Input> {

@@ -2,25 +2,21 @@
 
 use std::{
     collections::HashMap,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
-use rdkafka::{
-    error::{KafkaError, RDKafkaErrorCode},
-    message::{Header, OwnedHeaders},
-};
-use shared_events::codec;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tokio::sync::mpsc;
 
 use super::{
     lanes::{LaneKey, Lanes, Row},
-    metrics::{Metrics, Published},
-    producer::{Fault, Outbound, Producer, Report, Ticket},
+    metrics::Metrics,
+    producer::{Fault, Producer, Report, Ticket},
+    sending::Kinds,
     store::{Acks, Failures, Filter},
-    trace,
+    trace::Spans,
 };
-use crate::{Error, kafka::Cluster, outbox::decode_headers, pace::Backoff, registry::Registry};
+use crate::{Error, kafka::Cluster, pace::Backoff, registry::Registry};
 
 /// Rows in memory at most, waiting, with the broker or unmarked.
 const ROWS: usize = 4096;
@@ -31,22 +27,20 @@ const TOPIC_PAUSE: (Duration, Duration) = (Duration::from_millis(250), Duration:
 /// How long a row that was refused waits for its next try, in seconds.
 const ROW_PAUSE: f64 = 1.0;
 
-const DATASCHEMA: &str = "ce_dataschema";
-
 pub(super) struct Engine {
-    cluster: Cluster,
-    registry: Registry,
-    metrics: Metrics,
+    pub(super) cluster: Cluster,
+    pub(super) registry: Registry,
+    pub(super) metrics: Metrics,
     pub(super) lanes: Lanes,
     pub(super) shards: Vec<i16>,
-    producer: Producer,
+    pub(super) producer: Producer,
     reports: mpsc::UnboundedSender<Report>,
     pub(super) acks: Acks,
     pub(super) failures: Failures,
     /// Topics that take nothing.
     stopped: HashMap<String, Stopped>,
-    /// Names with prefix, by name.
-    topics: HashMap<String, String>,
+    pub(super) kinds: Kinds,
+    pub(super) spans: Spans,
     trouble: Backoff,
     /// How long rows are put off now, and until when that holds for all that fail.
     put_off: (Duration, Instant),
@@ -61,7 +55,7 @@ pub(super) struct Engine {
     /// Counts what makes a page or floor that is being read unusable.
     pub(super) epoch: u64,
     /// The client's queue took no more.
-    full: bool,
+    pub(super) full: bool,
 }
 
 impl Engine {
@@ -82,7 +76,8 @@ impl Engine {
             acks: Acks::default(),
             failures: Failures::default(),
             stopped: HashMap::new(),
-            topics: HashMap::new(),
+            kinds: Kinds::default(),
+            spans: Spans::new(),
             trouble: Backoff::new(Duration::from_millis(200), Duration::from_secs(30)),
             put_off: (Duration::ZERO, Instant::now()),
             troubled: false,
@@ -136,83 +131,6 @@ impl Engine {
         self.epoch += 1;
     }
 
-    /// Hands every row that may go to the client.
-    pub(super) fn send_ready(&mut self) {
-        if self.full {
-            return;
-        }
-        while let Some((lane, row)) = self.lanes.take(self.producer.number()) {
-            if self.stopped.get(&row.topic).is_some_and(Stopped::holds) {
-                self.drop_lane(&lane);
-                continue;
-            }
-            match self.send(&lane, &row) {
-                Ok(()) => {}
-                Err(Unsent::Full) => {
-                    // the next report makes room
-                    self.full = true;
-                    self.lanes.put_back(lane, row);
-                    return;
-                }
-                Err(Unsent::NoSchemaId) => {
-                    self.stop_topic(&row.topic, "its schemas were never registered");
-                    self.drop_lane(&lane);
-                }
-                Err(Unsent::Refused(error)) => {
-                    self.failed(&lane, row.id, self.producer.number(), &error);
-                }
-            }
-        }
-    }
-
-    fn send(&mut self, lane: &LaneKey, row: &Row) -> Result<(), Unsent> {
-        let mut headers = decode_headers(&row.headers).ok_or(Unsent::Refused(
-            KafkaError::MessageProduction(RDKafkaErrorCode::InvalidRecord),
-        ))?;
-        let framed;
-        let value = if row.framed {
-            framed = codec::frame(self.schema_id(&headers)?, &row.payload);
-            &framed
-        } else {
-            &row.payload
-        };
-        if !self.topics.contains_key(&row.topic) {
-            let name = self.cluster.topic(&row.topic);
-            self.topics.insert(row.topic.clone(), name);
-        }
-        let topic = &self.topics[&row.topic];
-        let span = trace::publish(&mut headers, topic, &row.event_type);
-        let record = Outbound {
-            topic,
-            key: &row.key,
-            headers: native(&headers),
-            value,
-        };
-        let ticket = Ticket {
-            lane: Arc::clone(lane),
-            id: row.id,
-            producer: self.producer.number(),
-            event_type: row.event_type.clone(),
-            sent: Instant::now(),
-            span,
-        };
-        self.producer
-            .send(record, ticket)
-            .map_err(|error| match error.rdkafka_error_code() {
-                Some(RDKafkaErrorCode::QueueFull) => Unsent::Full,
-                _ => Unsent::Refused(error),
-            })
-    }
-
-    fn schema_id(&self, headers: &trace::Headers) -> Result<u32, Unsent> {
-        let (_, name) = headers
-            .iter()
-            .find(|(name, _)| name == DATASCHEMA)
-            .ok_or(Unsent::NoSchemaId)?;
-        let name = std::str::from_utf8(name).map_err(|_| Unsent::NoSchemaId)?;
-        self.registry.id(name).ok_or(Unsent::NoSchemaId)
-    }
-
     /// Takes in what the client reports.
     pub(super) fn hear(&mut self, reports: &mut Vec<Report>) {
         self.full = false;
@@ -248,13 +166,7 @@ impl Engine {
         if let Some(span) = &ticket.span {
             span.record("messaging.kafka.offset", offset);
         }
-        self.metrics
-            .published
-            .get_or_create(&Published {
-                topic: ticket.lane.0.clone(),
-                event_type: ticket.event_type.clone(),
-            })
-            .inc();
+        ticket.kind.published.inc();
         if !self.stopped.is_empty() && self.stopped.remove(&ticket.lane.0).is_some() {
             tracing::info!(topic = ticket.lane.0, "events go to this topic again");
         }
@@ -264,7 +176,7 @@ impl Engine {
         }
     }
 
-    fn failed(&mut self, lane: &LaneKey, id: i64, producer: u64, error: &KafkaError) {
+    pub(super) fn failed(&mut self, lane: &LaneKey, id: i64, producer: u64, error: &KafkaError) {
         self.metrics.failures.inc();
         if !self.lanes.is_flying(lane, id, producer) {
             // an earlier producer's: the row has been taken up again since
@@ -301,14 +213,18 @@ impl Engine {
         self.put_off.0
     }
 
-    fn drop_lane(&mut self, lane: &LaneKey) {
+    pub(super) fn drop_lane(&mut self, lane: &LaneKey) {
         if let Some(lowest) = self.lanes.drop_lane(lane) {
             self.floor = self.floor.min(lowest - 1);
             self.epoch += 1;
         }
     }
 
-    fn stop_topic(&mut self, topic: &str, reason: &str) {
+    pub(super) fn has_stopped(&self, topic: &str) -> bool {
+        self.stopped.get(topic).is_some_and(Stopped::holds)
+    }
+
+    pub(super) fn stop_topic(&mut self, topic: &str, reason: &str) {
         let stopped = self.stopped.entry(topic.to_owned()).or_insert_with(|| {
             tracing::warn!(topic, reason, "nothing can be sent to this topic now");
             Stopped {
@@ -352,23 +268,4 @@ impl Stopped {
     fn holds(&self) -> bool {
         self.until > Instant::now()
     }
-}
-
-/// Why a row did not go.
-enum Unsent {
-    Full,
-    NoSchemaId,
-    Refused(KafkaError),
-}
-
-fn native(headers: &trace::Headers) -> OwnedHeaders {
-    headers.iter().fold(
-        OwnedHeaders::new_with_capacity(headers.len()),
-        |native, (key, value)| {
-            native.insert(Header {
-                key,
-                value: Some(value),
-            })
-        },
-    )
 }

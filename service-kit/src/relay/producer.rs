@@ -1,6 +1,9 @@
 //! A Kafka producer whose reports come in on a channel, and what its failures mean.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use rdkafka::{
     ClientContext, Message,
@@ -10,7 +13,7 @@ use rdkafka::{
 };
 use tokio::sync::mpsc;
 
-use super::lanes::LaneKey;
+use super::{lanes::LaneKey, sending::Kind};
 use crate::{
     Error,
     kafka::{Cluster, Quiet},
@@ -23,7 +26,7 @@ pub(super) struct Ticket {
     pub(super) id: i64,
     /// Number of the producer that has it.
     pub(super) producer: u64,
-    pub(super) event_type: String,
+    pub(super) kind: Arc<Kind>,
     pub(super) sent: Instant,
     /// Lasts until the report.
     pub(super) span: Option<tracing::Span>,

@@ -86,12 +86,15 @@ impl Store {
         let options = options.clone().application_name("relay").options([
             // A mark that a crash of the database loses is a duplicate, and the inbox drops it.
             ("synchronous_commit", "off"),
-            // With the arrays known to the planner, `<> ALL` is a hash look-up and the primary key
-            // gives the order; statistics of a table that is mostly empty suggest worse.
+            // With the arrays known to the planner, `<> ALL` is a hash look-up. The primary key gives
+            // the order; what statistics of a mostly empty table suggest instead reads all of it.
             ("plan_cache_mode", "force_custom_plan"),
             ("enable_seqscan", "off"),
             ("enable_bitmapscan", "off"),
             ("enable_sort", "off"),
+            ("enable_hashjoin", "off"),
+            ("enable_mergejoin", "off"),
+            ("max_parallel_workers_per_gather", "0"),
             ("jit", "off"),
         ]);
         Self(
@@ -117,11 +120,12 @@ impl Store {
                 SELECT page.*, sum(octet_length(payload)) OVER (ORDER BY id) AS bytes
                 FROM (
                     SELECT id, topic, key, shard, event_type, headers, payload, schema_record
-                    FROM outbox_events
+                    FROM outbox_events AS o
                     WHERE id > $1 AND shard = ANY($2) AND id <> ALL($3) AND topic <> ALL($4)
-                      AND (topic, key) NOT IN (
-                          SELECT held.topic, held.key FROM outbox_events AS held
-                          WHERE (held.parked OR held.not_before > '-infinity')
+                      AND NOT EXISTS (
+                          SELECT FROM outbox_events AS held
+                          WHERE held.topic = o.topic AND held.key = o.key
+                            AND (held.parked OR held.not_before > '-infinity')
                             AND (held.parked OR held.not_before > clock_timestamp()))
                     ORDER BY id
                     LIMIT $5
@@ -254,19 +258,19 @@ impl Store {
         .map_err(Error::database("looking for old outbox rows"))?;
         Ok(row.ended.then(|| row.lowest.map_or(candidate, |id| id - 1)))
     }
+}
 
-    /// Depth, age of the oldest in seconds, parked rows.
-    pub(super) async fn gauge(&self) -> Result<(i64, f64, i64), Error> {
-        let row = sqlx::query!(
-            r#"SELECT (SELECT count(*) FROM outbox_events) AS "depth!",
-                      coalesce((SELECT extract(epoch FROM clock_timestamp() - created_at)::float8
-                                FROM outbox_events ORDER BY id LIMIT 1), 0) AS "age!",
-                      (SELECT count(*) FROM outbox_events
-                       WHERE (parked OR not_before > '-infinity') AND parked) AS "parked!""#
-        )
-        .fetch_one(&self.0)
-        .await
-        .map_err(Error::database("measuring the outbox"))?;
-        Ok((row.depth, row.age, row.parked))
-    }
+/// Depth, age of the oldest in seconds, parked rows.
+pub(super) async fn gauge(pool: &PgPool) -> Result<(i64, f64, i64), Error> {
+    let row = sqlx::query!(
+        r#"SELECT (SELECT count(*) FROM outbox_events) AS "depth!",
+                  coalesce((SELECT extract(epoch FROM clock_timestamp() - created_at)::float8
+                            FROM outbox_events ORDER BY id LIMIT 1), 0) AS "age!",
+                  (SELECT count(*) FROM outbox_events
+                   WHERE (parked OR not_before > '-infinity') AND parked) AS "parked!""#
+    )
+    .fetch_one(pool)
+    .await
+    .map_err(Error::database("measuring the outbox"))?;
+    Ok((row.depth, row.age, row.parked))
 }

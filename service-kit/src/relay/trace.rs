@@ -1,69 +1,54 @@
 //! The producer span of a record.
 
-use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator};
-use opentelemetry_sdk::propagation::TraceContextPropagator;
+use opentelemetry::Context;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-const TRACEPARENT: &str = "traceparent";
-const TRACESTATE: &str = "tracestate";
+use crate::Trace;
+
 /// Last two digits of `traceparent`: the sampled flag.
-const SAMPLED: &[u8] = b"01";
+const SAMPLED: &str = "01";
 
-/// The headers of a record as they are stored.
-pub(super) type Headers = Vec<(String, Vec<u8>)>;
-
-struct Carrier<'a>(&'a mut Headers);
-
-impl Extractor for Carrier<'_> {
-    fn get(&self, key: &str) -> Option<&str> {
-        let (_, value) = self.0.iter().find(|(name, _)| name == key)?;
-        std::str::from_utf8(value).ok()
-    }
-
-    fn keys(&self) -> Vec<&str> {
-        self.0.iter().map(|(name, _)| name.as_str()).collect()
-    }
+/// Makes producer spans, if anybody exports them; else records keep the context they have.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Spans {
+    exported: bool,
 }
 
-impl Injector for Carrier<'_> {
-    fn set(&mut self, key: &str, value: String) {
-        if key != TRACEPARENT && (key != TRACESTATE || value.is_empty()) {
-            return;
-        }
-        match self.0.iter_mut().find(|(name, _)| name == key) {
-            Some((_, stored)) => *stored = value.into_bytes(),
-            None => self.0.push((key.to_owned(), value.into_bytes())),
+impl Spans {
+    /// Finds out whether spans go anywhere, by making one.
+    pub(super) fn new() -> Self {
+        let span = tracing::info_span!("begin to relay");
+        Self {
+            exported: !span.is_disabled() && span.set_parent(Context::new()).is_ok(),
         }
     }
-}
 
-/// Makes the producer span, child of the stored trace context, and puts its own context into the
-/// headers. The span lasts until it is dropped. Costs nothing for records without a sampled trace.
-pub(super) fn publish(headers: &mut Headers, topic: &str, event_type: &str) -> Option<Span> {
-    let sampled = headers
-        .iter()
-        .any(|(name, value)| name == TRACEPARENT && value.ends_with(SAMPLED));
-    if !sampled {
-        return None;
+    /// The span of sending one record, child of its stored context, and the context to send
+    /// instead. The span lasts until it is dropped.
+    pub(super) fn publish(
+        self,
+        stored: &Trace,
+        topic: &str,
+        event_type: &str,
+    ) -> Option<(Span, Trace)> {
+        let parent = stored.traceparent.as_ref()?;
+        if !self.exported || !parent.ends_with(SAMPLED) {
+            return None;
+        }
+        let span = tracing::info_span!(
+            "publish",
+            otel.kind = "producer",
+            otel.name = format!("publish {topic}"),
+            messaging.system = "kafka",
+            messaging.destination.name = topic,
+            messaging.kafka.offset = tracing::field::Empty,
+            event_type,
+        );
+        stored.set_parent(&span);
+        let sent = Trace::of(&span);
+        Some((span, sent))
     }
-    let propagator = TraceContextPropagator::new();
-    let parent = propagator.extract(&Carrier(headers));
-    let span = tracing::info_span!(
-        "publish",
-        otel.kind = "producer",
-        otel.name = format!("publish {topic}"),
-        messaging.system = "kafka",
-        messaging.destination.name = topic,
-        messaging.kafka.offset = tracing::field::Empty,
-        event_type,
-    );
-    // no exporter, no context of its own: the stored one goes on as it is
-    if span.set_parent(parent).is_ok() {
-        let context = span.context();
-        propagator.inject_context(&context, &mut Carrier(headers));
-    }
-    Some(span)
 }
 
 #[cfg(test)]
@@ -74,11 +59,11 @@ mod tests {
 
     const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
-    fn headers() -> Headers {
-        vec![
-            ("ce_id".into(), b"x".to_vec()),
-            (TRACEPARENT.into(), PARENT.into()),
-        ]
+    fn stored(traceparent: &str) -> Trace {
+        Trace {
+            traceparent: Some(traceparent.to_owned()),
+            tracestate: None,
+        }
     }
 
     #[test]
@@ -87,18 +72,22 @@ mod tests {
         let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
         let subscriber = tracing_subscriber::registry().with(layer);
         tracing::subscriber::with_default(subscriber, || {
-            let mut headers = headers();
-            drop(publish(&mut headers, "t", "e"));
-            let sent = std::str::from_utf8(&headers[1].1).expect("text");
-            assert_eq!(&sent[..36], &PARENT[..36], "the same trace");
-            assert_ne!(&sent[36..52], &PARENT[36..52], "a span of its own");
+            let spans = Spans::new();
+            let (_span, sent) = spans.publish(&stored(PARENT), "t", "e").expect("a span");
+            let sent = sent.traceparent.expect("a context");
+            assert_eq!(sent[..36], PARENT[..36], "the same trace");
+            assert_ne!(sent[36..52], PARENT[36..52], "a span of its own");
+            let unsampled = PARENT.replace("-01", "-00");
+            assert!(spans.publish(&stored(&unsampled), "t", "e").is_none());
+            assert!(spans.publish(&Trace::default(), "t", "e").is_none());
         });
     }
 
     #[test]
     fn without_an_exporter_the_stored_context_goes_on() {
-        let mut headers = headers();
-        drop(publish(&mut headers, "t", "e"));
-        assert_eq!(headers, self::headers());
+        let subscriber = tracing_subscriber::registry();
+        tracing::subscriber::with_default(subscriber, || {
+            assert!(Spans::new().publish(&stored(PARENT), "t", "e").is_none());
+        });
     }
 }
