@@ -231,7 +231,13 @@ pub(crate) async fn opened(stage: &Stage, raised: &Raised) -> Result<Opened, See
     if !outcomes.iter().any(|outcome| outcome.outcome == "fired") {
         let said: Vec<_> = outcomes
             .iter()
-            .map(|outcome| format!("{}: {}", outcome.rule, outcome.outcome))
+            .map(|outcome| {
+                format!(
+                    "{}: {}",
+                    outcome.rule.as_deref().unwrap_or("engine"),
+                    outcome.outcome
+                )
+            })
             .collect();
         return Err(Seen::new(
             Link::Rules,

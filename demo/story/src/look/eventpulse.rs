@@ -47,7 +47,8 @@ pub(crate) struct Decision {
 
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct RuleOutcome {
-    pub(crate) rule: String,
+    /// `None` when the engine itself answers.
+    pub(crate) rule: Option<String>,
     pub(crate) outcome: String,
 }
 
@@ -84,24 +85,13 @@ pub(crate) struct Action {
     pub(crate) desired_replicas: Option<usize>,
     /// `requested`, then `completed` or `failed`.
     pub(crate) status: String,
-    pub(crate) reason: Option<ActionReason>,
+    pub(crate) reason: Option<Reason>,
 }
 
-/// Why an action ended as it did: a sentence, with or without a code before it.
+/// An action as the runner knows it.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(untagged)]
-pub(crate) enum ActionReason {
-    Coded(Reason),
-    Plain(String),
-}
-
-impl ActionReason {
-    pub(crate) fn message(&self) -> &str {
-        match self {
-            Self::Coded(reason) => &reason.message,
-            Self::Plain(message) => message,
-        }
-    }
+pub(crate) struct RunnerAction {
+    pub(crate) status: String,
 }
 
 impl Incident {
@@ -122,15 +112,17 @@ impl Incident {
     }
 }
 
-impl Action {
+impl RunnerAction {
     pub(crate) fn ended(&self) -> bool {
         self.status == "completed" || self.status == "failed"
     }
+}
 
+impl Action {
     pub(crate) fn why(&self) -> &str {
         self.reason
             .as_ref()
-            .map_or("no reason", ActionReason::message)
+            .map_or("no reason", |reason| &reason.message)
     }
 }
 
@@ -209,7 +201,7 @@ impl EventPulse {
     }
 
     /// Actions as the runner knows them, the newest first.
-    pub(crate) async fn runner_actions(&self) -> Result<Vec<Action>, Seen> {
+    pub(crate) async fn runner_actions(&self) -> Result<Vec<RunnerAction>, Seen> {
         let url = format!("{}/api/v1/actions", self.urls.action_runner);
         self.page(Link::ActionRunner, url, &[]).await
     }
