@@ -17,8 +17,11 @@ use sqlx::{
 
 use crate::{Error, Metrics, config::DatabaseArgs};
 
-/// How long a request waits for a connection before it is told to come again.
-const ACQUIRE: Duration = Duration::from_secs(1);
+/// How long a request waits for a connection before it is told to come again. Half of the ten
+/// seconds that senders wait: on a busy machine a new connection alone can take more than one.
+const ACQUIRE: Duration = Duration::from_secs(5);
+/// Connections that are kept open, so that the first requests need not make them.
+const KEPT: u32 = 4;
 /// A connection that rested longer is tried before it is lent.
 const RESTED: Duration = Duration::from_secs(1);
 
@@ -31,6 +34,7 @@ pub(crate) fn pool(args: &DatabaseArgs, service: &str) -> Result<PgPool, Error> 
     ]);
     let pool = PgPoolOptions::new()
         .max_connections(args.database_connections)
+        .min_connections(KEPT)
         .acquire_timeout(ACQUIRE)
         .test_before_acquire(false)
         .before_acquire(|connection, meta| {

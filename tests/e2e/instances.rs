@@ -12,11 +12,11 @@ use uuid::Uuid;
 const SERVICES: usize = 50;
 const ALERTS: usize = 1_000;
 
-/// 1,000 distinct alerts of 50 services; every tenth has no rule.
+/// 1,000 distinct alerts of 50 services; every tenth of each has no rule.
 fn alerts(began: DateTime<Utc>) -> Vec<Alert> {
     (0..ALERTS)
         .map(|n| {
-            let name = if n % 10 == 9 { "Unmatched" } else { "Down" };
+            let name = if (n / SERVICES) % 10 == 9 { "Unmatched" } else { "Down" };
             let service = format!("service-{}", n % SERVICES);
             Alert::firing(name, &service, began).label("instance", &n.to_string())
         })

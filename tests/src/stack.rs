@@ -230,7 +230,12 @@ pub async fn post(ingest: &Member, body: &Value) -> Result<StatusCode> {
         .json(body)
         .send()
         .await?;
-    Ok(answer.status())
+    let status = answer.status();
+    if !status.is_success() {
+        let text = answer.text().await?;
+        eprintln!("ingest said {status}: {text}\n{}", ingest.last_words());
+    }
+    Ok(status)
 }
 
 fn settings(
