@@ -132,24 +132,23 @@ async fn service(client: &Client, server: Server) -> Vec<Finding> {
                 let seen = check["detail"].as_str().unwrap_or_default();
                 let gates = check["gates"] == true;
                 let state = if gates { State::Wrong } else { State::Look };
-                Finding::new(&format!("{name}: {part}"), state, seen, advice(name, part))
+                Finding::new(&format!("{name}: {part}"), state, seen, advice(part))
             }),
     );
     findings
 }
 
 /// What to do about a check of `/readyz`.
-fn advice(service: &str, part: &str) -> &'static str {
+fn advice(part: &str) -> &'static str {
     match part {
         "database" => "is its Postgres up and the URL right? it is tried for ever",
         "migrations" => "its log says which migration failed; the database is as it was before it",
-        "broker" | "kafka" if service == "ingest" => {
-            "alerts are accepted and wait in the outbox; start Kafka"
+        "consumer" => "is Kafka up? records wait there, and nothing is lost",
+        "poison" => {
+            "a bad deploy, rather than bad data? read its dead letters, then restart the service"
         }
-        "broker" | "kafka" => "start Kafka; nothing is lost meanwhile",
-        "registry" => "start the registry; known schemas go on without it",
-        "lag" | "consumer" => "it reads slower than others write: `docker compose logs` of it",
-        "relay" | "outbox" => "events wait for Kafka: is it up, and its disk not full?",
+        "rules" | "targets" => "the file is not valid: `eventpulse rules reload` says where",
+        "docker" => "is the engine up, and may action-runner use its socket?",
         _ => "its log says more",
     }
 }

@@ -139,16 +139,36 @@ pub(crate) async fn targets(client: &Client, output: Output) -> Result<(), Error
 
 /// `rules ls`
 pub(crate) async fn rules(client: &Client, output: Output) -> Result<(), Error> {
-    let items = items(client, Server::Rules, "/api/v1/rules", &[], usize::MAX).await?;
+    let mut items = items(client, Server::Rules, "/api/v1/rules", &[], usize::MAX).await?;
+    if !output.is_json() {
+        for item in &mut items {
+            item["action"] = action_words(&item["action"]);
+        }
+    }
     let columns = [
         Column("RULE", "/name", As::Text),
         Column("VERSION", "/version", As::Id),
         Column("MATCHERS", "/matchers", As::Names),
         Column("GROUP BY", "/group_by", As::Names),
         Column("INCIDENT", "/incident", As::Text),
+        Column("ACTION", "/action", As::Text),
         Column("WHEN", "/when", As::Text),
     ];
     output.list(&items, &columns, "no rules are loaded")
+}
+
+/// `up to 2`, `down by 1`, `to 3`
+fn action_words(action: &Value) -> Value {
+    let direction = match action["direction"].as_str() {
+        Some("exact") | None => "",
+        Some(direction) => direction,
+    };
+    let size = match (action["replicas"].as_i64(), action["step"].as_i64()) {
+        (Some(count), _) => format!("to {count}"),
+        (None, Some(step)) => format!("by {}", step.abs()),
+        (None, None) => return Value::Null,
+    };
+    format!("{direction} {size}").trim_start().into()
 }
 
 /// `decision ls`
@@ -207,4 +227,21 @@ fn outcomes(decision: &Value) -> Vec<Value> {
             row
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn actions_in_words() {
+        let words = |action| action_words(&action);
+        let up = serde_json::json!({"replicas": 2, "direction": "up"});
+        assert_eq!(words(up), "up to 2");
+        let step = serde_json::json!({"step": -1, "direction": "down"});
+        assert_eq!(words(step), "down by 1");
+        let exact = serde_json::json!({"replicas": 3, "direction": "exact"});
+        assert_eq!(words(exact), "to 3");
+        assert_eq!(words(Value::Null), Value::Null);
+    }
 }

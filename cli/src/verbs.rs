@@ -103,7 +103,14 @@ pub(crate) async fn prune(client: &Client, output: Output, yes: bool) -> Result<
 /// `rules reload`
 pub(crate) async fn reload(client: &Client, output: Output) -> Result<(), Error> {
     let answer = client.post(Server::Rules, "/-/reload", &json!({})).await?;
-    say(output, &answer, "the rules file is read again")
+    let version = output.text(&answer["version"], As::Id);
+    let count = output.text(&answer["rules"], As::Text);
+    let words = if answer["unchanged"] == true {
+        format!("nothing changed: version {version} with {count} rules is active")
+    } else {
+        format!("version {version} with {count} rules is active")
+    };
+    say(output, &answer, &words)
 }
 
 fn target(what: &What) -> (String, String) {
@@ -128,9 +135,12 @@ fn because(because: &Because) -> Value {
 
 fn say(output: Output, answer: &Value, words: &str) -> Result<(), Error> {
     if output.is_json() {
-        output.json(answer)
-    } else {
-        line(words)
+        return output.json(answer);
+    }
+    // the service's own words are nearer to what happened
+    match &answer["message"] {
+        Value::String(_) => line(&output.text(&answer["message"], As::Text)),
+        _ => line(words),
     }
 }
 

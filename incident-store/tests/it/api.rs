@@ -1,10 +1,12 @@
 //! The query API of a running service; Kafka and registry are away.
 
-use clap::Parser;
 use incident_store::Config;
 use reqwest::{Client, Response, StatusCode};
 use serde_json::Value;
-use service_kit::testing::wait_for;
+use service_kit::{
+    KitArgs,
+    testing::{kit_args_at, wait_for},
+};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
@@ -18,25 +20,24 @@ pub(crate) struct Running {
     pub(crate) base: String,
     pub(crate) client: Client,
     shutdown: CancellationToken,
-    service: JoinHandle<Result<(), service_kit::Error>>,
+    pub(crate) service: JoinHandle<Result<(), service_kit::Error>>,
 }
 
 impl Running {
+    /// Without Kafka and registry.
     pub(crate) async fn start(stage: &Stage) -> Self {
+        let nowhere = "http://127.0.0.1:1";
+        Self::with(kit_args_at(&stage.database, "127.0.0.1:1", nowhere, "")).await
+    }
+
+    pub(crate) async fn with(kit: KitArgs) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let base = format!("http://{}", listener.local_addr().expect("an address"));
-        let config = Config::parse_from([
-            "incident-store",
-            "--database-url",
-            &stage.database.url,
-            "--allow-unsafe-database",
-            "--kafka-brokers",
-            "127.0.0.1:1",
-            "--registry-url",
-            "http://127.0.0.1:1",
-            "--trace-url",
-            "http://traces/{trace_id}",
-        ]);
+        let config = Config {
+            kit,
+            publish_status: false,
+            trace_url: Some("http://traces/{trace_id}".to_owned()),
+        };
         let shutdown = CancellationToken::new();
         let service = tokio::spawn(incident_store::run(config, listener, shutdown.clone()));
         let running = Self {
@@ -56,6 +57,11 @@ impl Running {
         })
         .await;
         running
+    }
+
+    /// What is there, be it a problem.
+    pub(crate) async fn value(&self, path: &str) -> Value {
+        self.get(path).await.json().await.expect("JSON")
     }
 
     pub(crate) async fn stop(&self) {
