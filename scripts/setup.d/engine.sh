@@ -44,6 +44,8 @@ start_engine() {
 }
 
 ensure_engine() {
+    # One question for the password, if there is one, before sudo is tried without asking.
+    docker_answers || [ "$(id -u)" -eq 0 ] || ! have sudo || sudo -v || die "needs root, sudo, or a Docker engine that you may use"
     if ! docker_answers; then
         [ -z "${DOCKER_HOST:-}" ] || die "the Docker engine at DOCKER_HOST=$DOCKER_HOST does not answer"
         install_engine

@@ -38,6 +38,8 @@ choose() {
     standin=$(standin_ref "$3")
     set=$(env_value "$variable")
     ref=${!variable:-$set}
+    # A stand-in of an older version of this script is replaced, not looked for.
+    [[ $ref != eventpulse-standin/* ]] || ref=$standin
     if [ -n "$ref" ] && [ "$ref" != "$standin" ]; then
         present "$ref" || pull "$ref" || die "$variable=$ref can be neither found nor pulled" "correct it in .env or the environment"
     elif [ "$ref" != "$standin" ] && { present "$official" || pull "$official"; }; then
@@ -50,14 +52,16 @@ choose() {
 
 # Keeps what people wrote into .env; only lines that name a stand-in are ours.
 write_env() {
-    local kept
+    local mine=() line
     [ "${#CHOSEN[@]}" -gt 0 ] || return 0
-    kept=$(grep -vE '=eventpulse-standin/|^# stand-ins, ' "$ENV_FILE" 2>/dev/null || true)
+    for line in "${CHOSEN[@]}"; do mine+=(-e "^${line%%=*}=eventpulse-standin/"); done
+    touch "$ENV_FILE"
     {
-        [ -z "$kept" ] || printf '%s\n' "$kept"
+        grep -vE -e '=eventpulse-standin/' -e '^# stand-ins, ' "$ENV_FILE" || true
         echo "# stand-ins, written by scripts/setup because an image registry could not be reached; delete to try again"
         {
-            grep -E '=eventpulse-standin/' "$ENV_FILE" 2>/dev/null || true
+            # Those of another mode, not chosen in this run.
+            grep '=eventpulse-standin/' "$ENV_FILE" | grep -v "${mine[@]}" || true
             printf '%s\n' "${CHOSEN[@]}"
         } | sort -u
     } >"$ENV_FILE.part"

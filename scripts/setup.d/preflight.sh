@@ -12,11 +12,15 @@ check_memory() {
     [ "$mb" -ge 3700 ] || die "needs 4 GB of memory, here are $mb MB"
 }
 
+# The first run needs room for everything; later ones only for what the stack writes.
 check_disk() {
-    local mb
-    mb=$(df --output=avail -m "$CACHE" | tail -n 1 | tr -d ' ')
-    [ "$mb" -ge 10240 ] || die "needs 10 GB of free disk, $CACHE has $((mb / 1024)) GB" \
-        "make room, or set EVENTPULSE_CACHE to a folder on a larger disk"
+    local need=10 folder gb
+    [ ! -f "$CACHE/ready-$1" ] || need=2
+    for folder in "$CACHE" /var/lib; do
+        gb=$(($(df --output=avail -k "$folder" | tail -n 1) / 1024 / 1024))
+        [ "$gb" -ge "$need" ] || die "needs $need GB of free disk, $folder has $gb GB" \
+            "make room; EVENTPULSE_CACHE chooses another folder than $CACHE"
+    done
 }
 
 # The socket inodes that listen on a port, from /proc: a bare machine may lack ss and lsof.
@@ -71,10 +75,11 @@ check_ports() {
     [ "${#PORT_PROBLEMS[@]}" -eq 0 ] || die "${PORT_PROBLEMS[@]}"
 }
 
+# preflight MODE VARIABLE=PORT...
 preflight() {
     check_root
     check_memory
-    check_disk
-    check_ports "$@"
-    say "preflight: memory, disk and $# ports are free"
+    check_disk "$1"
+    check_ports "${@:2}"
+    say "preflight: memory, disk and $(($# - 1)) ports are free"
 }

@@ -17,7 +17,7 @@ standin_tag() {
     registry) echo 3.3.3 ;;
     prometheus) echo 2.42 ;;
     alertmanager) echo 0.25 ;;
-    traefik) echo v3.6.12 ;;
+    traefik) echo v3.7.13 ;;
     cadvisor) echo v0.53.0 ;;
     hey) echo "$SUITE" ;;
     rust) echo "1.95-$SUITE" ;;
@@ -63,14 +63,23 @@ prepare_in() {
     for name in "${PASS_ENV[@]}"; do
         [ -z "${!name:-}" ] || env+=(-e "$name")
     done
-    rm -rf "$out.part"
-    mkdir -p "$out.part" "$CACHE/m2" "$CACHE/gomod" "$CACHE/gobuild" "$CACHE/pip"
+    # Containers write as root.
+    as_root rm -rf "$out.part"
+    mkdir -p "$out.part" "$CACHE/m2" "$CACHE/gomod" "$CACHE/pip"
     ! host_rust || env+=(-v "$HOST_RUST:/host-rust:ro")
     dk run --rm --cpu-shares 256 "${env[@]}" -e OUT=/out -v "$out.part:/out" -v "$folder:/src:ro" \
         -v "$CACHE/m2:/root/.m2" -v "$CACHE/pip:/root/.cache/pip" \
-        -v "$CACHE/gomod:/root/go/pkg/mod" -v "$CACHE/gobuild:/root/.cache/go-build" \
+        -v "$CACHE/gomod:/go/pkg/mod" -e GOPATH=/go \
         "$builder" bash /src/prepare
     mv "$out.part" "$out"
+}
+
+# find_builder NAME: sets BUILDER to the image to run a `prepare` in. For Go the official one does, if it can be had.
+find_builder() {
+    BUILDER=golang:1.26-bookworm
+    [ "$1" != go ] || ! { present "$BUILDER" || pull "$BUILDER"; } || return 0
+    build_standin "$1"
+    BUILDER=$(standin_ref "$1")
 }
 
 # ensure_prepared NAME: sets PREPARED to the folder with the files that NAME's `prepare` made.
@@ -80,8 +89,10 @@ ensure_prepared() {
     key=$(cd "$IMAGES/$name" && find . \( -path ./prepare -o -path './src/*' \) -type f -exec sha256sum {} + | sort | sha256sum | cut -c1-16)
     PREPARED=$CACHE/out/$name-$key
     [ ! -d "$PREPARED" ] || return 0
-    build_standin "$builder"
-    run "prepare $name" prepare_in "$(standin_ref "$builder")" "$IMAGES/$name" "$PREPARED"
+    find_builder "$builder"
+    run "prepare $name" prepare_in "$BUILDER" "$IMAGES/$name" "$PREPARED"
+    # What an older recipe made is of no more use.
+    find "$CACHE/out" -maxdepth 1 -name "$name-*" ! -path "$PREPARED" -print0 | as_root xargs -0r rm -rf
 }
 
 build_standin() {
