@@ -254,11 +254,22 @@ fn fresh<I: Clone>(intake: &Intake<I>, claimed: &HashSet<Uuid>) -> Vec<Work<I>> 
         .works
         .iter()
         .filter(|work| match work.origin {
-            Origin::Kafka(_) => claimed.contains(&work.id.uuid()) && seen.insert(work.id),
+            Origin::Kafka(_) | Origin::Redriven(_) => {
+                claimed.contains(&work.id.uuid()) && seen.insert(work.id)
+            }
             Origin::Local => true,
         })
-        .cloned()
+        .map(|work| marked(work, intake.redriven.contains(&work.id.uuid())))
         .collect()
+}
+
+/// A copy that says whether it is redriven.
+fn marked<I: Clone>(work: &Work<I>, redriven: bool) -> Work<I> {
+    let mut work = work.clone();
+    if let (Origin::Kafka(delivery), true) = (&work.origin, redriven) {
+        work.origin = Origin::Redriven(Arc::clone(delivery));
+    }
+    work
 }
 
 /// Folds every work that can be folded; a refused one is taken out and the rest folded again from

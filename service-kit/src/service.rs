@@ -94,6 +94,9 @@ pub struct Work<I> {
 pub enum Origin {
     /// A record of a topic: claimed in the inbox.
     Kafka(Arc<Delivery>),
+    /// A record that was a dead letter and that a person asked for again: claimed in the inbox, and
+    /// out of the order of its key.
+    Redriven(Arc<Delivery>),
     /// This service itself (HTTP, timer, worker): not claimed in the inbox.
     Local,
 }
@@ -161,9 +164,14 @@ impl<I> Work<I> {
     /// Place and envelope, for an input that came from a topic.
     pub fn delivery(&self) -> Option<&Delivery> {
         match &self.origin {
-            Origin::Kafka(delivery) => Some(delivery),
+            Origin::Kafka(delivery) | Origin::Redriven(delivery) => Some(delivery),
             Origin::Local => None,
         }
+    }
+
+    /// Whether a person asked for it again: it may come after later events of its key.
+    pub fn is_redriven(&self) -> bool {
+        matches!(self.origin, Origin::Redriven(_))
     }
 }
 

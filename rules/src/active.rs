@@ -1,0 +1,136 @@
+//! Compiled rule sets, by hash. Which one is active is a row of the database; this is only where the
+//! compiled form of it is kept.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use service_kit::{Error, Work};
+use sqlx::{PgConnection, PgPool};
+use tokio::sync::watch;
+
+use crate::{
+    domain::RuleSet,
+    files::{self, Sources},
+    service::Input,
+    store::rule_sets,
+};
+
+/// The compiled form of the active rule set.
+#[derive(Debug)]
+pub struct ActiveRules {
+    compiled: ArcSwapOption<RuleSet>,
+    /// Whether the files of this process were looked at: before that nothing is decided.
+    looked: watch::Sender<bool>,
+}
+
+impl Default for ActiveRules {
+    fn default() -> Self {
+        Self {
+            compiled: ArcSwapOption::empty(),
+            looked: watch::Sender::new(false),
+        }
+    }
+}
+
+impl ActiveRules {
+    /// The files were read, for better or worse: decide from now on with what is active.
+    pub fn looked(&self) {
+        self.looked.send_replace(true);
+    }
+
+    /// The rule set of a batch: the active one, or the one that it activates.
+    ///
+    /// # Errors
+    /// Class `Retry` while there is none.
+    pub(crate) async fn at(
+        &self,
+        conn: &mut PgConnection,
+        hash: Option<&str>,
+        works: &[Work<Input>],
+    ) -> Result<Arc<RuleSet>, Error> {
+        let activated = works.iter().find_map(|work| match &work.input {
+            Input::Activate(activation) => Some(Arc::clone(&activation.set)),
+            Input::Alert(_) | Input::Action(_) | Input::Timer(_) | Input::Command(_) => None,
+        });
+        if let Some(set) = activated {
+            return Ok(set);
+        }
+        match hash {
+            Some(hash) if *self.looked.borrow() => match self.kept(hash) {
+                Some(set) => Ok(set),
+                None => self.compile(&mut *conn, hash).await,
+            },
+            Some(_) | None => Err(none_yet()),
+        }
+    }
+
+    /// The active rule set, for readers.
+    ///
+    /// # Errors
+    /// When the database fails, or no rules are loaded yet.
+    pub async fn read(&self, pool: &PgPool) -> Result<Arc<RuleSet>, Error> {
+        let hash = rule_sets::active(pool).await?.hash.ok_or_else(none_yet)?;
+        self.of(pool, &hash).await
+    }
+
+    /// The rule set of this hash: a decision's.
+    ///
+    /// # Errors
+    /// When the database fails, or this build cannot read the set.
+    pub async fn of(&self, pool: &PgPool, hash: &str) -> Result<Arc<RuleSet>, Error> {
+        if let Some(set) = self.kept(hash) {
+            return Ok(set);
+        }
+        let mut conn = pool
+            .acquire()
+            .await
+            .map_err(Error::database("connecting"))?;
+        compiled(&mut conn, hash).await
+    }
+
+    fn kept(&self, hash: &str) -> Option<Arc<RuleSet>> {
+        self.compiled.load_full().filter(|set| set.hash == hash)
+    }
+
+    async fn compile(&self, conn: &mut PgConnection, hash: &str) -> Result<Arc<RuleSet>, Error> {
+        let set = compiled(conn, hash).await?;
+        self.compiled.store(Some(Arc::clone(&set)));
+        Ok(set)
+    }
+}
+
+async fn compiled(conn: &mut PgConnection, hash: &str) -> Result<Arc<RuleSet>, Error> {
+    let stored = rule_sets::stored(conn, hash).await?.ok_or_else(none_yet)?;
+    let set = in_background(stored.sources, stored.policy).await?;
+    // another build may read the same text differently: it must not decide under this name
+    match set {
+        Ok(set) if set.hash == hash => Ok(Arc::new(set)),
+        Ok(set) => Err(unreadable(
+            hash,
+            &format!("this build takes it for {}", set.hash),
+        )),
+        Err(error) => Err(unreadable(hash, &error.to_string())),
+    }
+}
+
+/// Compiles away from the threads that serve.
+pub(crate) async fn in_background(
+    sources: Sources,
+    policy: crate::domain::Policy,
+) -> Result<Result<RuleSet, files::Error>, Error> {
+    tokio::task::spawn_blocking(move || files::compile(&sources, policy))
+        .await
+        .map_err(|_| Error::Panic {
+            task: "compiling rules".into(),
+        })
+}
+
+/// Of class `Retry`: the rules come when somebody repairs the file.
+fn none_yet() -> Error {
+    Error::database("no rules are loaded yet")(sqlx::Error::RowNotFound)
+}
+
+fn unreadable(hash: &str, why: &str) -> Error {
+    let doing = format!("the active rule set {hash} was loaded by another build: {why}");
+    Error::database(doing)(sqlx::Error::RowNotFound)
+}

@@ -1,0 +1,8 @@
+//! Given a world, when something comes in, then these are the answers and events.
+
+mod acting;
+mod commands;
+mod ending;
+mod life;
+mod properties;
+mod world;

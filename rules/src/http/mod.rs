@@ -1,0 +1,45 @@
+//! Rules, decisions and what people command.
+
+mod commands;
+mod decisions;
+mod pauses;
+mod query;
+mod rules;
+
+use serde::Serialize;
+use service_kit::{
+    Kit,
+    http::{OpenApiRouter, routes},
+};
+use utoipa::ToSchema;
+
+use crate::{service::RuleEngine, workers::reload::Reloader};
+
+/// What handlers need.
+#[derive(Clone, Debug)]
+pub(crate) struct Api {
+    pub(crate) kit: Kit<RuleEngine>,
+    pub(crate) reloader: Reloader,
+}
+
+/// Every route of Rules.
+pub(crate) fn router(api: Api) -> OpenApiRouter {
+    OpenApiRouter::new()
+        .routes(routes!(rules::list))
+        .routes(routes!(rules::reload))
+        .routes(routes!(decisions::list))
+        .routes(routes!(pauses::list))
+        .routes(routes!(pauses::pause))
+        .routes(routes!(pauses::resume))
+        .routes(routes!(commands::retry))
+        .routes(routes!(commands::close))
+        .with_state(api)
+}
+
+/// One page of a list.
+#[derive(Debug, Serialize, ToSchema)]
+struct Page<T> {
+    items: Vec<T>,
+    /// For parameter `cursor`; missing on the last page
+    next_cursor: Option<String>,
+}

@@ -1,0 +1,272 @@
+//! Locks and reads what a batch touches: correlations first, then targets.
+
+use std::collections::{BTreeSet, HashMap};
+
+use service_kit::{Error, Work};
+use shared_events::{ActionEvent, ActionId, EpisodeId, IncidentId, action::ALL_TARGETS};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::{
+    active::ActiveRules,
+    batch::{Batch, Plan, Produced},
+    domain::{Answer, Correlation, Route, RuleSet, Verb, route},
+    service::{Input, topic_key},
+    store::{correlations, lookups, rule_sets, targets, timers},
+};
+
+pub(crate) async fn load(
+    active: &ActiveRules,
+    conn: &mut PgConnection,
+    works: &mut Vec<Work<Input>>,
+) -> Result<Batch, Error> {
+    let alone = works
+        .iter()
+        .any(|work| matches!(work.input, Input::Activate(_)));
+    let current = rule_sets::lock(conn, alone).await?;
+    drop_late_activations(works, current.activation);
+    let rules = active.at(conn, current.hash.as_deref(), works).await?;
+    let known = Known::look_up(conn, works).await?;
+    let mut produced = Produced::default();
+    refuse_unknown(works, &known, &mut produced);
+    let mut plans: HashMap<_, Plan> = works
+        .iter()
+        .map(|work| (work.id, plan(&rules, &known, work)))
+        .collect();
+    let keys: BTreeSet<String> = plans
+        .values()
+        .flat_map(|plan| plan.routes.iter().map(|route| route.key.clone()))
+        .collect();
+    let correlations = correlations::lock(conn, &keys).await?;
+    take_timers(conn, works).await?;
+    let everyone = works.iter().any(|work| is_about_all(work, true));
+    let all = match everyone {
+        true => targets::names(conn).await?.into_iter().collect(),
+        false => BTreeSet::new(),
+    };
+    for work in works.iter() {
+        if let Some(plan) = plans.get_mut(&work.id) {
+            plan.targets = targets_of(&rules, &known, &correlations, (work, plan));
+            if is_about_all(work, true) {
+                plan.targets.extend(all.iter().cloned());
+            }
+        }
+    }
+    let names: BTreeSet<String> = plans
+        .values()
+        .flat_map(|plan| plan.targets.clone())
+        .collect();
+    let about_all = works.iter().any(|work| is_about_all(work, false));
+    let everything = match names.is_empty() && !about_all {
+        true => None,
+        false => targets::lock_everything(conn, about_all).await?,
+    };
+    Ok(Batch {
+        rules,
+        correlations,
+        targets: targets::lock(conn, &names).await?,
+        everything,
+        plans,
+        produced,
+    })
+}
+
+/// Of two instances that load at once, one is first.
+fn drop_late_activations(works: &mut Vec<Work<Input>>, activation: i64) {
+    works.retain(|work| match &work.input {
+        Input::Activate(wanted) => wanted.after == activation,
+        Input::Alert(_) | Input::Action(_) | Input::Timer(_) | Input::Command(_) => true,
+    });
+}
+
+/// What inputs do not say of themselves.
+struct Known {
+    actions: HashMap<ActionId, (String, String)>,
+    strays: HashMap<EpisodeId, Vec<String>>,
+    incidents: HashMap<IncidentId, String>,
+}
+
+impl Known {
+    async fn look_up(conn: &mut PgConnection, works: &[Work<Input>]) -> Result<Self, Error> {
+        let (mut actions, mut episodes, mut incidents) = (Vec::new(), Vec::new(), Vec::new());
+        for work in works {
+            match &work.input {
+                Input::Alert(alert) => episodes.push(alert.episode_id().uuid()),
+                Input::Action(action) => actions.extend(action_id(action).map(ActionId::uuid)),
+                Input::Command(command) => match &command.verb {
+                    Verb::Retry { incident_id } | Verb::Close { incident_id } => {
+                        incidents.push(incident_id.uuid());
+                    }
+                    Verb::Pause { .. } | Verb::Resume { .. } => {}
+                },
+                Input::Timer(_) | Input::Activate(_) => {}
+            }
+        }
+        Ok(Self {
+            actions: lookups::actions(conn, &actions).await?,
+            strays: lookups::strays(conn, &episodes).await?,
+            incidents: lookups::incidents(conn, &incidents).await?,
+        })
+    }
+}
+
+fn action_id(action: &ActionEvent) -> Option<ActionId> {
+    match action {
+        ActionEvent::Completed(action) => Some(action.action_id),
+        ActionEvent::Failed(action) => Some(action.action_id),
+        ActionEvent::Requested(_) | ActionEvent::Paused(_) | ActionEvent::Resumed(_) => None,
+    }
+}
+
+/// Commands about an incident that nobody knows are answered without a decision.
+fn refuse_unknown(works: &mut Vec<Work<Input>>, known: &Known, produced: &mut Produced) {
+    works.retain(|work| {
+        let Input::Command(command) = &work.input else {
+            return true;
+        };
+        let (Verb::Retry { incident_id } | Verb::Close { incident_id }) = &command.verb else {
+            return true;
+        };
+        let is_known = known.incidents.contains_key(incident_id);
+        if !is_known {
+            let message = format!("no current incident {incident_id}");
+            produced
+                .answers
+                .insert(work.id, Answer::Unknown { message });
+        }
+        is_known
+    });
+}
+
+fn plan(rules: &RuleSet, known: &Known, work: &Work<Input>) -> Plan {
+    let key = topic_key(work);
+    let to = |key: &str| {
+        vec![Route {
+            key: key.to_owned(),
+            rules: Vec::new(),
+        }]
+    };
+    let routes = match &work.input {
+        Input::Alert(alert) => {
+            let held = known.strays.get(&alert.episode_id());
+            route(rules, alert.labels(), held.map_or(&[], Vec::as_slice), &key)
+        }
+        Input::Action(action) => {
+            let asked = action_id(action).and_then(|id| known.actions.get(&id));
+            to(asked.map_or(&key, |(correlation, _)| correlation))
+        }
+        Input::Command(command) => match &command.verb {
+            Verb::Retry { incident_id } | Verb::Close { incident_id } => {
+                to(known.incidents.get(incident_id).unwrap_or(&key))
+            }
+            Verb::Pause { .. } | Verb::Resume { .. } => to(&key),
+        },
+        Input::Timer(_) | Input::Activate(_) => to(&key),
+    };
+    let stray = match &work.input {
+        Input::Alert(alert) => known.strays.contains_key(&alert.episode_id()),
+        Input::Action(_) | Input::Timer(_) | Input::Command(_) | Input::Activate(_) => false,
+    };
+    Plan {
+        routes,
+        targets: BTreeSet::new(),
+        stray,
+    }
+}
+
+/// Takes the timers of the batch under the lock of their correlations; those that another instance
+/// took are no work any more.
+async fn take_timers(conn: &mut PgConnection, works: &mut Vec<Work<Input>>) -> Result<(), Error> {
+    let is_timer = |work: &&Work<Input>| matches!(work.input, Input::Timer(_));
+    let ids: Vec<Uuid> = works
+        .iter()
+        .filter(is_timer)
+        .map(|work| work.id.uuid())
+        .collect();
+    let taken = timers::take(conn, &ids).await?;
+    works.retain(|work| !is_timer(&work) || taken.contains(&work.id.uuid()));
+    Ok(())
+}
+
+/// Whether a work is about every target: to resume all wakes whatever waits for any.
+fn is_about_all(work: &Work<Input>, resumes: bool) -> bool {
+    let Input::Command(command) = &work.input else {
+        return false;
+    };
+    match &command.verb {
+        Verb::Resume { target } => target == ALL_TARGETS,
+        Verb::Pause { target, .. } => !resumes && target == ALL_TARGETS,
+        Verb::Retry { .. } | Verb::Close { .. } => false,
+    }
+}
+
+/// Targets that the fold of a work may read or change.
+fn targets_of(
+    rules: &RuleSet,
+    known: &Known,
+    correlations: &HashMap<String, Correlation>,
+    (work, plan): (&Work<Input>, &Plan),
+) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    match &work.input {
+        Input::Alert(alert) => {
+            let seen = plan.routes.iter().flat_map(|route| &route.rules);
+            let labels = alert.labels();
+            let acting = seen.filter_map(|&at| rules.rules.get(at)?.action.as_ref());
+            names.extend(acting.filter_map(|action| labels.get(&action.target_label).cloned()));
+        }
+        Input::Action(action) => {
+            let asked = action_id(action).and_then(|id| known.actions.get(&id));
+            names.extend(asked.map(|(_, target)| target.clone()));
+            return names;
+        }
+        Input::Command(command) => match &command.verb {
+            Verb::Pause { target, .. } | Verb::Resume { target } if target != ALL_TARGETS => {
+                names.insert(target.clone());
+            }
+            Verb::Pause { .. } | Verb::Resume { .. } => {}
+            Verb::Retry { .. } | Verb::Close { .. } => {
+                names.extend(of_memory(rules, correlations, plan));
+            }
+        },
+        Input::Timer(_) => names.extend(of_memory(rules, correlations, plan)),
+        Input::Activate(_) => {}
+    }
+    let pending = pending_targets(correlations, plan);
+    // a target that no file declares is never acted on: it gets no row
+    names.retain(|name| rules.targets.contains_key(name) || pending.contains(name));
+    names
+}
+
+fn pending_targets(correlations: &HashMap<String, Correlation>, plan: &Plan) -> BTreeSet<String> {
+    let memories = plan
+        .routes
+        .iter()
+        .filter_map(|route| Some(&correlations.get(&route.key)?.memory));
+    memories
+        .flat_map(|memory| memory.pending.values())
+        .map(|requested| requested.target.clone())
+        .collect()
+}
+
+/// Targets of actions under way, and those that the rules name for alerts that fire.
+fn of_memory(
+    rules: &RuleSet,
+    correlations: &HashMap<String, Correlation>,
+    plan: &Plan,
+) -> BTreeSet<String> {
+    let mut names = pending_targets(correlations, plan);
+    for route in &plan.routes {
+        let Some(correlation) = correlations.get(&route.key) else {
+            continue;
+        };
+        for alert in correlation.memory.evidence.values() {
+            let named = rules.matching(&alert.labels).filter_map(|rule| {
+                let label = &rule.action.as_ref()?.target_label;
+                alert.labels.get(label).cloned()
+            });
+            names.extend(named);
+        }
+    }
+    names
+}

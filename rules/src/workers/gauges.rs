@@ -1,0 +1,42 @@
+//! Numbers that are read from the database.
+
+use std::time::Duration;
+
+use service_kit::{Error, Kit, Worker, clock::Ticker};
+
+use crate::{
+    service::RuleEngine,
+    store::{read, timers},
+};
+
+const REST: Duration = Duration::from_secs(5);
+
+pub(super) fn worker(kit: &Kit<RuleEngine>) -> Worker {
+    let kit = kit.clone();
+    Worker::new("gauges", move || {
+        let kit = kit.clone();
+        async move {
+            let mut ticker = Ticker::new(REST, kit.shutdown().clone());
+            while ticker.tick().await {
+                look(&kit).await?;
+            }
+            Ok(())
+        }
+    })
+}
+
+async fn look(kit: &Kit<RuleEngine>) -> Result<(), Error> {
+    let mut conn = kit
+        .pool()
+        .acquire()
+        .await
+        .map_err(Error::database("connecting"))?;
+    let now = kit.database_now(&mut conn).await?;
+    let first = timers::overdue(&mut *conn, now).await?;
+    let late = first.map_or(0, |due| (now - due).num_milliseconds());
+    let (open, failed) = read::current_incidents(&mut *conn).await?;
+    let metrics = &kit.service().metrics;
+    metrics.overdue(f64::from(i32::try_from(late).unwrap_or(i32::MAX)) / 1000.0);
+    metrics.incidents(open, failed);
+    Ok(())
+}

@@ -1,0 +1,200 @@
+//! Reads the rule and target files: at start, by SIGHUP, and when somebody posts `/-/reload`. A file
+//! that is not valid is an error with its place; the last good rules stay.
+
+use std::{path::PathBuf, sync::Arc};
+
+use service_kit::{Error, Kit, Trace, Work, Worker};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::Mutex,
+};
+
+use crate::{
+    active,
+    config::Config,
+    domain::{Policy, RuleSet, RulesLoaded},
+    files::{self, Source, Sources},
+    service::{Activation, Input, RuleEngine, local_id},
+    store::rule_sets,
+};
+
+/// How the check is called in `/readyz`.
+const CHECK: &str = "rules";
+
+/// Where the rules come from.
+#[derive(Clone, Debug)]
+pub(crate) struct Reloader {
+    rules_file: PathBuf,
+    targets_file: PathBuf,
+    policy: Policy,
+    /// One at a time.
+    turn: Arc<Mutex<()>>,
+}
+
+/// What became of a reload.
+#[derive(Clone, Debug)]
+pub(crate) struct Reloaded {
+    pub(crate) set: Arc<RuleSet>,
+    /// They were active already.
+    pub(crate) unchanged: bool,
+}
+
+/// Why the rules stay as they are.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// A file is not valid; `running` says what stays.
+    #[error("{fault}. {running}")]
+    Files { fault: String, running: String },
+    #[error(transparent)]
+    Kit(#[from] Error),
+}
+
+impl Reloader {
+    pub(crate) fn new(config: &Config) -> Result<Self, Error> {
+        Ok(Self {
+            rules_file: config.rules_file.clone(),
+            targets_file: config.targets_file.clone(),
+            policy: config.policy()?,
+            turn: Arc::default(),
+        })
+    }
+
+    /// Reads the files and makes them the active rules, of every instance.
+    pub(crate) async fn reload(&self, kit: &Kit<RuleEngine>) -> Result<Reloaded, Failure> {
+        let _turn = self.turn.lock().await;
+        let outcome = match self.compiled().await? {
+            Ok((set, sources)) => self.activate(kit, set, sources).await,
+            Err(error) => Err(self.stays(kit, &error).await?),
+        };
+        match &outcome {
+            Ok(reloaded) => report(kit, reloaded),
+            Err(failure) => {
+                kit.service().metrics.not_loaded();
+                tracing::error!(error = %failure, "rules not loaded");
+            }
+        }
+        outcome
+    }
+
+    async fn compiled(&self) -> Result<Result<(Arc<RuleSet>, Sources), files::Error>, Error> {
+        let (rules, targets) = (self.rules_file.clone(), self.targets_file.clone());
+        let read = move || {
+            Ok(Sources {
+                rules: Source::read(&rules)?,
+                targets: Source::read(&targets)?,
+            })
+        };
+        let read = tokio::task::spawn_blocking(read);
+        let sources = match read.await {
+            Ok(Ok(sources)) => sources,
+            Ok(Err(error)) => return Ok(Err(error)),
+            Err(_) => {
+                let task = "reading rules".into();
+                return Err(Error::Panic { task });
+            }
+        };
+        let set = active::in_background(sources.clone(), self.policy).await?;
+        Ok(set.map(|set| (Arc::new(set), sources)))
+    }
+
+    async fn activate(
+        &self,
+        kit: &Kit<RuleEngine>,
+        set: Arc<RuleSet>,
+        sources: Sources,
+    ) -> Result<Reloaded, Failure> {
+        loop {
+            let mut conn = kit
+                .pool()
+                .acquire()
+                .await
+                .map_err(Error::database("connecting"))?;
+            let active = rule_sets::active(&mut *conn).await?;
+            if active.hash.as_deref() == Some(&set.hash) {
+                let unchanged = true;
+                return Ok(Reloaded { set, unchanged });
+            }
+            let activation = Activation {
+                loaded: RulesLoaded {
+                    at: kit.database_now(&mut conn).await?,
+                    hash: set.hash.clone(),
+                    rules: set.rules.len(),
+                    before: active.hash,
+                },
+                set: Arc::clone(&set),
+                sources: sources.clone(),
+                after: active.activation,
+            };
+            drop(conn);
+            let id = local_id(&["activation", &set.hash, &activation.after.to_string()]);
+            let input = Input::Activate(Arc::new(activation));
+            let work = Work::local(id, Trace::current(), input);
+            if kit.handle(vec![work]).await?.reply.activated {
+                let unchanged = false;
+                return Ok(Reloaded { set, unchanged });
+            }
+        }
+    }
+
+    /// The failure of invalid files, with what goes on being active.
+    async fn stays(&self, kit: &Kit<RuleEngine>, error: &files::Error) -> Result<Failure, Error> {
+        let active = rule_sets::active(kit.pool()).await?.hash;
+        let at = rule_sets::loaded_at(kit.pool()).await?;
+        let running = match (active, at) {
+            (Some(hash), Some(at)) => {
+                let (version, at) = (&hash[..4.min(hash.len())], at.format("%F %R"));
+                let line = format!("Still running version {version} (loaded {at} UTC)");
+                kit.health()
+                    .report(CHECK, Ok::<_, String>(format!("{error}. {line}")));
+                line
+            }
+            (Some(_) | None, _) => {
+                kit.health()
+                    .report(CHECK, Err::<String, _>(error.to_string()));
+                "No rules are loaded: nothing is decided until the file is right".to_owned()
+            }
+        };
+        Ok(Failure::Files {
+            fault: service_kit::error::chain(error),
+            running,
+        })
+    }
+}
+
+fn report(kit: &Kit<RuleEngine>, reloaded: &Reloaded) {
+    let set = &reloaded.set;
+    let detail = format!("{} rules of version {}", set.rules.len(), &set.hash[..8]);
+    kit.service().metrics.loaded(set.rules.len());
+    tracing::info!(
+        version = set.hash,
+        rules = set.rules.len(),
+        unchanged = reloaded.unchanged,
+        "rules loaded"
+    );
+    kit.health().report(CHECK, Ok::<_, String>(detail));
+}
+
+/// Loads at start and by SIGHUP.
+pub(super) fn worker(kit: &Kit<RuleEngine>, reloader: &Reloader) -> Worker {
+    kit.health().gate(CHECK);
+    let (kit, reloader) = (kit.clone(), reloader.clone());
+    Worker::new("reload", move || {
+        let (kit, reloader) = (kit.clone(), reloader.clone());
+        async move {
+            let mut hangups = signal(SignalKind::hangup()).map_err(|source| Error::Io {
+                doing: "listening for SIGHUP".into(),
+                source,
+            })?;
+            loop {
+                match reloader.reload(&kit).await {
+                    Ok(_) | Err(Failure::Files { .. }) => kit.service().rules.looked(),
+                    Err(Failure::Kit(error)) => return Err(error),
+                }
+                tokio::select! {
+                    () = kit.shutdown().cancelled() => return Ok(()),
+                    _ = hangups.recv() => tracing::info!("SIGHUP: reading the rules again"),
+                }
+            }
+        }
+    })
+}

@@ -1,0 +1,67 @@
+//! Fires due timers. Evidence that waits in Kafka counts first: a timer that is due at T is folded
+//! only after everything that `alert` and `action` held when that was asked, at T or later, has had
+//! its effect. With the broker away none fires.
+
+use std::time::Duration;
+
+use service_kit::{Error, Kit, Trace, Work, Worker, clock::Ticker};
+use shared_events::Topic;
+
+use crate::{
+    domain::Timer,
+    service::{Input, RuleEngine},
+    store::timers,
+};
+
+/// Rest between two looks.
+const REST: Duration = Duration::from_millis(250);
+/// Timers of one transaction.
+const AT_ONCE: i64 = 100;
+
+pub(super) fn worker(kit: &Kit<RuleEngine>) -> Worker {
+    let kit = kit.clone();
+    Worker::new("timers", move || {
+        let kit = kit.clone();
+        async move {
+            let mut ticker = Ticker::new(REST, kit.shutdown().clone());
+            while ticker.tick().await {
+                while fire_due(&kit).await? {
+                    if kit.shutdown().is_cancelled() {
+                        return Ok(());
+                    }
+                }
+            }
+            Ok(())
+        }
+    })
+}
+
+/// Fires what is due. Gives whether there may be more.
+pub(crate) async fn fire_due(kit: &Kit<RuleEngine>) -> Result<bool, Error> {
+    let due = due(kit).await?;
+    if due.is_empty() {
+        return Ok(false);
+    }
+    let topics = [Topic::Alert.name(), Topic::Action.name()];
+    tokio::select! {
+        caught_up = kit.watermarks().caught_up(&topics) => caught_up?,
+        () = kit.shutdown().cancelled() => return Ok(false),
+    }
+    let more = due.len() >= usize::try_from(AT_ONCE).unwrap_or(usize::MAX);
+    kit.handle(due.into_iter().map(work).collect()).await?;
+    Ok(more)
+}
+
+async fn due(kit: &Kit<RuleEngine>) -> Result<Vec<(Timer, Trace)>, Error> {
+    let mut conn = kit
+        .pool()
+        .acquire()
+        .await
+        .map_err(Error::database("connecting"))?;
+    let now = kit.database_now(&mut conn).await?;
+    timers::due(&mut *conn, now, AT_ONCE).await
+}
+
+fn work((timer, trace): (Timer, Trace)) -> Work<Input> {
+    Work::local(timer.id, trace, Input::Timer(timer))
+}
