@@ -32,8 +32,7 @@ COMMENT ON COLUMN rule_sets.settle_ms IS 'policy: time without a holding alert a
 COMMENT ON COLUMN rule_sets.action_grace_ms IS 'policy: time after its deadline at which an action without news is taken to have timed out';
 COMMENT ON COLUMN rule_sets.loaded_at IS 'when this set was first loaded';
 
--- One row for all instances: share-locked by every batch, so that each is decided under one set and
--- an activation waits for the batches under way.
+-- One row for all instances, read by every batch (see decide_under).
 CREATE TABLE active_rules (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
     hash text REFERENCES rule_sets (hash),

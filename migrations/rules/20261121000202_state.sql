@@ -1,5 +1,4 @@
--- What decisions read and change. Lock order: active_rules, correlations by key, the pause of all
--- targets, targets by name, timers.
+-- What decisions read and change. Lock order: decide_under, correlations by key, targets by name, timers.
 
 CREATE TABLE correlations (
     key text PRIMARY KEY,
@@ -47,6 +46,34 @@ COMMENT ON COLUMN targets.waiting IS 'correlations with a step that was refused 
 COMMENT ON COLUMN targets.pause IS 'pause_id, at, until, actor, reason, while a person paused it';
 COMMENT ON COLUMN targets.updated_at IS 'when a decision last changed it';
 INSERT INTO targets (name) VALUES ('*');
+
+-- Two facts concern every decision: which rules are active, and whether all targets are paused. Each
+-- batch takes them under shared locks, and who changes one takes that lock alone: a change waits for
+-- the batches under way, later batches wait for the change, and no batch sees half of it. Advisory
+-- locks, because they queue fairly and cost no write; a function, because what is read after the
+-- wait needs a snapshot of its own. Transaction-level: nothing to unlock.
+CREATE FUNCTION decide_under(activates boolean, pauses_all boolean)
+RETURNS TABLE (hash text, activation bigint, pause jsonb)
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    rules_lock CONSTANT bigint := x'72756c65735f3031'::bigint;
+    pause_lock CONSTANT bigint := x'72756c65735f3032'::bigint;
+BEGIN
+    IF activates THEN
+        PERFORM pg_advisory_xact_lock(rules_lock);
+    ELSE
+        PERFORM pg_advisory_xact_lock_shared(rules_lock);
+    END IF;
+    IF pauses_all THEN
+        PERFORM pg_advisory_xact_lock(pause_lock);
+    ELSE
+        PERFORM pg_advisory_xact_lock_shared(pause_lock);
+    END IF;
+    RETURN QUERY
+        SELECT active_rules.hash, active_rules.activation, targets.pause
+        FROM active_rules, targets WHERE targets.name = '*';
+END
+$$;
 
 CREATE TABLE actions (
     action_id uuid PRIMARY KEY,

@@ -1,9 +1,8 @@
 //! Compiled rule sets, by hash. Which one is active is a row of the database; this is only where the
 //! compiled form of it is kept.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use arc_swap::ArcSwapOption;
 use service_kit::{Error, Work};
 use sqlx::{PgConnection, PgPool};
 use tokio::sync::watch;
@@ -15,10 +14,14 @@ use crate::{
     store::rule_sets,
 };
 
-/// The compiled form of the active rule set.
+/// Compiled sets that are kept: the active one, and those that people ask about.
+const KEPT: usize = 8;
+
+/// Compiled rule sets.
 #[derive(Debug)]
 pub struct ActiveRules {
-    compiled: ArcSwapOption<RuleSet>,
+    /// The one asked for last is first.
+    compiled: Mutex<Vec<Arc<RuleSet>>>,
     /// Whether the files of this process were looked at: before that nothing is decided.
     looked: watch::Sender<bool>,
 }
@@ -26,7 +29,7 @@ pub struct ActiveRules {
 impl Default for ActiveRules {
     fn default() -> Self {
         Self {
-            compiled: ArcSwapOption::empty(),
+            compiled: Mutex::default(),
             looked: watch::Sender::new(false),
         }
     }
@@ -58,7 +61,7 @@ impl ActiveRules {
         match hash {
             Some(hash) if *self.looked.borrow() => match self.kept(hash) {
                 Some(set) => Ok(set),
-                None => self.compile(&mut *conn, hash).await,
+                None => self.compile(conn, hash).await,
             },
             Some(_) | None => Err(none_yet()),
         }
@@ -85,16 +88,21 @@ impl ActiveRules {
             .acquire()
             .await
             .map_err(Error::database("connecting"))?;
-        compiled(&mut conn, hash).await
+        self.compile(&mut conn, hash).await
     }
 
     fn kept(&self, hash: &str) -> Option<Arc<RuleSet>> {
-        self.compiled.load_full().filter(|set| set.hash == hash)
+        let mut kept = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = kept.iter().position(|set| set.hash == hash)?;
+        kept[..=at].rotate_right(1);
+        kept.first().cloned()
     }
 
     async fn compile(&self, conn: &mut PgConnection, hash: &str) -> Result<Arc<RuleSet>, Error> {
         let set = compiled(conn, hash).await?;
-        self.compiled.store(Some(Arc::clone(&set)));
+        let mut kept = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.insert(0, Arc::clone(&set));
+        kept.truncate(KEPT);
         Ok(set)
     }
 }

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::{
     active::ActiveRules,
     batch::{Batch, Plan, Produced},
-    domain::{Answer, Correlation, Route, RuleSet, Verb, route},
+    domain::{Answer, Correlation, Route, RuleSet, Verb, route, sentence},
     service::{Input, topic_key},
     store::{correlations, lookups, rule_sets, targets, timers},
 };
@@ -20,12 +20,15 @@ pub(crate) async fn load(
     conn: &mut PgConnection,
     works: &mut Vec<Work<Input>>,
 ) -> Result<Batch, Error> {
-    let alone = works
+    let activates = works
         .iter()
         .any(|work| matches!(work.input, Input::Activate(_)));
-    let current = rule_sets::lock(conn, alone).await?;
-    drop_late_activations(works, current.activation);
-    let rules = active.at(conn, current.hash.as_deref(), works).await?;
+    let pauses_all = works.iter().any(pauses_all);
+    let moment = rule_sets::decide_under(conn, activates, pauses_all).await?;
+    drop_late_activations(works, moment.active.activation);
+    let rules = active
+        .at(conn, moment.active.hash.as_deref(), works)
+        .await?;
     let known = Known::look_up(conn, works).await?;
     let mut produced = Produced::default();
     refuse_unknown(works, &known, &mut produced);
@@ -33,39 +36,30 @@ pub(crate) async fn load(
         .iter()
         .map(|work| (work.id, plan(&rules, &known, work)))
         .collect();
-    let keys: BTreeSet<String> = plans
-        .values()
-        .flat_map(|plan| plan.routes.iter().map(|route| route.key.clone()))
-        .collect();
+    let routes = plans.values().flat_map(|plan| &plan.routes);
+    let keys: BTreeSet<String> = routes.map(|route| route.key.clone()).collect();
     let correlations = correlations::lock(conn, &keys).await?;
     take_timers(conn, works).await?;
-    let everyone = works.iter().any(|work| is_about_all(work, true));
-    let all = match everyone {
-        true => targets::names(conn).await?.into_iter().collect(),
-        false => BTreeSet::new(),
+    // whatever waits for any target waits for the end of a pause of all
+    let all = match pauses_all {
+        true => targets::names(conn).await?,
+        false => Vec::new(),
     };
     for work in works.iter() {
         if let Some(plan) = plans.get_mut(&work.id) {
             plan.targets = targets_of(&rules, &known, &correlations, (work, plan));
-            if is_about_all(work, true) {
-                plan.targets.extend(all.iter().cloned());
-            }
+            plan.targets.extend(all.iter().cloned());
         }
     }
     let names: BTreeSet<String> = plans
         .values()
         .flat_map(|plan| plan.targets.clone())
         .collect();
-    let about_all = works.iter().any(|work| is_about_all(work, false));
-    let everything = match names.is_empty() && !about_all {
-        true => None,
-        false => targets::lock_everything(conn, about_all).await?,
-    };
     Ok(Batch {
         rules,
         correlations,
         targets: targets::lock(conn, &names).await?,
-        everything,
+        everything: moment.everything,
         plans,
         produced,
     })
@@ -129,7 +123,7 @@ fn refuse_unknown(works: &mut Vec<Work<Input>>, known: &Known, produced: &mut Pr
         };
         let is_known = known.incidents.contains_key(incident_id);
         if !is_known {
-            let message = format!("no current incident {incident_id}");
+            let message = sentence::no_incident(*incident_id);
             produced
                 .answers
                 .insert(work.id, Answer::Unknown { message });
@@ -188,14 +182,13 @@ async fn take_timers(conn: &mut PgConnection, works: &mut Vec<Work<Input>>) -> R
     Ok(())
 }
 
-/// Whether a work is about every target: to resume all wakes whatever waits for any.
-fn is_about_all(work: &Work<Input>, resumes: bool) -> bool {
+/// Whether a work begins or ends the pause of all targets.
+fn pauses_all(work: &Work<Input>) -> bool {
     let Input::Command(command) = &work.input else {
         return false;
     };
     match &command.verb {
-        Verb::Resume { target } => target == ALL_TARGETS,
-        Verb::Pause { target, .. } => !resumes && target == ALL_TARGETS,
+        Verb::Pause { target, .. } | Verb::Resume { target } => target == ALL_TARGETS,
         Verb::Retry { .. } | Verb::Close { .. } => false,
     }
 }

@@ -99,18 +99,6 @@ impl Ticker {
     }
 }
 
-/// Runs `act` on a thread of its own after `delay`, whatever the runtime is doing.
-pub(crate) fn watchdog(delay: Duration, act: impl FnOnce() + Send + 'static) {
-    std::thread::spawn(move || {
-        let since = Stopwatch::start();
-        // may wake early
-        while !since.left_of(delay).is_zero() {
-            std::thread::park_timeout(since.left_of(delay));
-        }
-        act();
-    });
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,6 +1,6 @@
 //! Whether this service can work: what `/readyz` says.
 //!
-//! The database and its migrations are gates: without them nothing is accepted. Others report what
+//! The database, its migrations and the API being open are gates. Others report what
 //! they see, and close nothing unless the service says so with [`gate`](Health::gate).
 
 use std::{
@@ -21,6 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 const DATABASE: &str = "database";
 const MIGRATIONS: &str = "migrations";
+const API: &str = "api";
 
 /// What is known of the parts that this service stands on. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -62,7 +63,7 @@ impl Default for Health {
             )
         };
         Self(Arc::new(Inner {
-            checks: Mutex::new([waiting(DATABASE), waiting(MIGRATIONS)].into()),
+            checks: Mutex::new([waiting(DATABASE), waiting(MIGRATIONS), waiting(API)].into()),
             pool: OnceLock::new(),
             probed: tokio::sync::Mutex::default(),
         }))
@@ -110,6 +111,10 @@ impl Health {
 
     pub(crate) fn migrations(&self, state: Result<&str, &Error>) {
         self.report(MIGRATIONS, state.map_err(chain_of));
+    }
+
+    pub(crate) fn open(&self) {
+        self.report(API, Ok::<_, String>("open"));
     }
 
     /// Every check by name, the database asked just now.

@@ -10,10 +10,11 @@ pub struct Cluster {
     brokers: String,
     prefix: String,
     service: &'static str,
+    settings: Vec<(String, String)>,
 }
 
-/// `ce_id` of one event may be up to this many bytes as a record, headers included
-/// (`message.max.bytes`, the brokers' default).
+/// One record may have this many bytes, headers included: a little below the brokers' default of
+/// `message.max.bytes`.
 pub const RECORD_LIMIT: usize = 1_000_000;
 
 impl Cluster {
@@ -27,7 +28,15 @@ impl Cluster {
             brokers: brokers.into(),
             prefix: prefix.into(),
             service,
+            settings: Vec::new(),
         }
+    }
+
+    /// Sets a property of librdkafka on every client, over what the kit chooses.
+    #[must_use]
+    pub fn with(mut self, property: impl Into<String>, value: impl Into<String>) -> Self {
+        self.settings.push((property.into(), value.into()));
+        self
     }
 
     /// The service that these clients belong to.
@@ -76,16 +85,23 @@ impl Cluster {
         config
     }
 
+    fn finished(&self, mut config: ClientConfig) -> ClientConfig {
+        for (property, value) in &self.settings {
+            config.set(property, value);
+        }
+        config
+    }
+
     /// For creating topics and reading metadata.
     #[must_use]
     pub fn admin(&self) -> ClientConfig {
-        self.client()
+        self.finished(self.client())
     }
 
     /// For reading watermarks, outside of any group.
     #[must_use]
     pub fn probe(&self) -> ClientConfig {
-        self.client()
+        self.finished(self.client())
     }
 
     /// For the relay: idempotent, at once, Java's partitioner.
@@ -106,7 +122,7 @@ impl Cluster {
             .set("queue.buffering.max.messages", "10000")
             .set("queue.buffering.max.kbytes", "32768")
             .set("topic.metadata.refresh.interval.ms", "30000");
-        config
+        self.finished(config)
     }
 
     /// For the consumer: at least once, offsets stored after the commit of their effect.
@@ -138,7 +154,7 @@ impl Cluster {
             .set("fetch.message.max.bytes", "1048576")
             // how soon a topic that did not exist yet is found
             .set("topic.metadata.refresh.interval.ms", "5000");
-        config
+        self.finished(config)
     }
 }
 

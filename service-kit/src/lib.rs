@@ -13,7 +13,8 @@
 //! | what was seen before | [`inbox`] |
 //! | what others must hear | [`outbox`], [`relay`] |
 //! | Kafka in | [`consumer`], [`dlq`] |
-//! | what handlers and workers use, start and stop | [`kit`], [`Worker`] |
+//! | what handlers and workers use | [`kit`], [`Worker`] |
+//! | start and stop | [`run`] |
 //! | from the command line to the exit code | [`lifecycle`], [`config`] |
 //! | the HTTP edge, problems, OpenAPI | [`http`], [`health`] |
 //! | logs, traces, numbers | [`telemetry`], [`metrics`] |
@@ -39,6 +40,8 @@ pub mod pace;
 mod process;
 pub mod registry;
 pub mod relay;
+mod run;
+mod running;
 pub mod service;
 mod supervise;
 pub mod telemetry;
@@ -52,9 +55,10 @@ pub use config::KitArgs;
 pub use error::{Class, Error, Poison};
 pub use health::Health;
 pub use http::Problem;
-pub use kit::{Kit, Parts, run};
+pub use kit::{Kit, Parts};
 pub use lifecycle::main;
 pub use metrics::Metrics;
+pub use run::run;
 pub use service::{Origin, Outgoing, Position, Record, Saved, Service, Trace, Work};
 pub use supervise::Worker;
 

@@ -87,10 +87,24 @@ async fn listen_and_run<C: AsRef<KitArgs>>(
         .await
         .map_err(io(format!("listening on {address}")))?;
     let shutdown = CancellationToken::new();
-    let signals = Signals::listen().map_err(io("listening for signals".to_owned()))?;
-    tokio::spawn(signals.obey(shutdown.clone()));
+    obey_signals(shutdown.clone()).map_err(io("listening for signals".to_owned()))?;
     tracing::info!(%address, version = crate::VERSION, revision = crate::revision(), "starting");
     run(config, listener, shutdown).await
+}
+
+/// Hears signals on a thread and a runtime of its own: they must act when the service's hangs.
+fn obey_signals(shutdown: CancellationToken) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let signals = {
+        let _inside = runtime.enter();
+        Signals::listen()?
+    };
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || runtime.block_on(signals.obey(shutdown)))?;
+    Ok(())
 }
 
 struct Signals {
@@ -117,9 +131,10 @@ impl Signals {
         let signal = self.next().await;
         tracing::info!(signal, "asked to stop");
         shutdown.cancel();
-        clock::watchdog(HARD, || end_now("the stop took too long"));
-        self.next().await;
-        end_now("asked twice");
+        tokio::select! {
+            () = clock::pause(HARD) => end_now("the stop took too long"),
+            _ = self.next() => end_now("asked twice"),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! For tests of services: a database and topics of one's own, and waiting for what must become
 //! true. What is missing fails loudly and says how to start it.
 
-use std::{fmt::Debug, time::Duration};
+use std::{fmt::Debug, sync::Once, thread::JoinHandle, time::Duration};
 
 use clap::Parser;
 use rdkafka::{
@@ -18,10 +18,10 @@ use crate::{KitArgs, clock, kafka::Cluster};
 
 /// Databases and topics of tests begin with this.
 const MARK: &str = "eptest_";
-/// Databases that killed test runs have left are removed after this many seconds.
-const LEFT_OVER: i64 = 3600;
-/// How long [`wait_for`] waits.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Databases of tests are removed by a later test, after this many seconds.
+const LEFT_OVER: i64 = 900;
+/// How long [`wait_for`] waits: long, for it is only ever spent on a failure.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a test needs from the outside; `make test` starts it.
 #[expect(clippy::disallowed_methods, reason = "tests have no settings struct")]
@@ -48,15 +48,16 @@ fn random() -> String {
     Uuid::new_v4().simple().to_string()[..12].to_owned()
 }
 
-/// A database of one's own on the server of `EVENTPULSE_TEST_DATABASE_URL`, removed on drop.
+/// A database of one's own on the server of `EVENTPULSE_TEST_DATABASE_URL`.
+///
+/// It is not removed at the end: `DROP DATABASE` makes the server write a whole checkpoint and
+/// waits for every backend. Later tests remove it beside their work.
 #[derive(Debug)]
 pub struct Database {
     /// Connected to it.
     pub pool: PgPool,
     /// Its URL, password included.
     pub url: String,
-    name: String,
-    server: String,
 }
 
 impl Database {
@@ -69,7 +70,8 @@ impl Database {
             .unwrap_or_else(|error| {
                 panic!("{}", start_it("the Postgres server", variable, &error))
             });
-        sweep(&mut admin).await;
+        static SWEEP: Once = Once::new();
+        SWEEP.call_once(|| drop(on_a_thread(sweep(server.clone()))));
         let name = format!("{MARK}{}_{}", clock::now().timestamp(), random());
         admin
             .execute(AssertSqlSafe(format!("CREATE DATABASE {name}")))
@@ -88,21 +90,20 @@ impl Database {
         for migrator in [&crate::MIGRATOR].iter().chain(migrators) {
             migrator.run(&pool).await.expect("applying migrations");
         }
-        Self {
-            pool,
-            url,
-            name,
-            server,
-        }
+        Self { pool, url }
     }
 }
 
-async fn sweep(admin: &mut PgConnection) {
+/// Removes what earlier tests have left.
+async fn sweep(server: String) {
     let limit = clock::now().timestamp() - LEFT_OVER;
+    let Ok(mut admin) = PgConnection::connect(&server).await else {
+        return;
+    };
     let names: Vec<String> = sqlx::query_scalar("SELECT datname FROM pg_database")
-        .fetch_all(&mut *admin)
+        .fetch_all(&mut admin)
         .await
-        .expect("listing databases");
+        .unwrap_or_default();
     for name in names {
         let made = name
             .strip_prefix(MARK)
@@ -115,31 +116,16 @@ async fn sweep(admin: &mut PgConnection) {
     }
 }
 
-impl Drop for Database {
-    fn drop(&mut self) {
-        let statement = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
-        let server = self.server.clone();
-        on_a_thread(async move {
-            if let Ok(mut admin) = PgConnection::connect(&server).await {
-                drop(admin.execute(AssertSqlSafe(statement)).await);
-                drop(admin.close().await);
-            }
-        });
-    }
-}
-
-/// Runs `work` to its end from a `drop`, where nothing can be awaited.
-fn on_a_thread(work: impl Future<Output = ()> + Send + 'static) {
-    let thread = std::thread::spawn(move || {
+/// Runs `work` where nothing can be awaited, or beside a test.
+fn on_a_thread(work: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+    std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build();
         if let Ok(runtime) = runtime {
             runtime.block_on(work);
         }
-    });
-    // a panic of best-effort cleaning is not the test's
-    drop(thread.join());
+    })
 }
 
 /// A random prefix on the brokers of `EVENTPULSE_TEST_KAFKA`; its topics are removed on drop.
@@ -184,7 +170,7 @@ impl TestTopics {
 impl Drop for TestTopics {
     fn drop(&mut self) {
         let (brokers, prefix) = (self.brokers.clone(), self.prefix.clone());
-        on_a_thread(async move {
+        let cleaning = on_a_thread(async move {
             let admin = Cluster::new(brokers, "", "test").admin().create();
             let Ok::<AdminClient<DefaultClientContext>, _>(admin) = admin else {
                 return;
@@ -201,6 +187,8 @@ impl Drop for TestTopics {
                 drop(admin.delete_topics(&ours, &AdminOptions::new()).await);
             }
         });
+        // a panic of best-effort cleaning is not the test's
+        drop(cleaning.join());
     }
 }
 
@@ -266,7 +254,7 @@ impl<T, E: Debug> Probe for Result<T, E> {
     }
 }
 
-/// Waits until `probe` says `Some` or `Ok`; after 30 seconds it panics with `what` and what the
+/// Waits until `probe` says `Some` or `Ok`; after a minute it panics with `what` and what the
 /// probe said last.
 ///
 /// ```no_run

@@ -2,37 +2,14 @@
 
 mod support;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use service_kit::{registry::Registry, relay::Published, service::Payload, testing::wait_for};
 use shared_events::codec;
 use sqlx::{Connection, Executor, PgConnection};
-use support::{Read, TOPIC, TYPE, World, contract, number, read_topic};
+use support::{Read, TOPIC, TYPE, World, contract, first_occurrences, number, read_topic};
 use tokio_util::sync::CancellationToken;
-
-/// First occurrences per key; fails unless their sequence is 1, 2, 3.. in the order of the topic.
-fn first_occurrences(read: &[Read]) -> Result<BTreeMap<Vec<u8>, i64>> {
-    let mut last: BTreeMap<Vec<u8>, i64> = BTreeMap::new();
-    let mut seen = BTreeSet::new();
-    for record in read {
-        if !seen.insert(record.header("ce_id")?.to_owned()) {
-            continue;
-        }
-        let last = last.entry(record.key.clone()).or_default();
-        ensure!(
-            record.sequence()? == *last + 1,
-            "key {:?}: {} after {last}",
-            String::from_utf8_lossy(&record.key),
-            record.sequence()?
-        );
-        *last += 1;
-    }
-    Ok(last)
-}
 
 /// Writers on many keys at once while relays come and go.
 async fn write_all(world: &World, keys: i64, rounds: i64) -> Result<()> {

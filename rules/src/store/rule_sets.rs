@@ -2,10 +2,10 @@
 
 use chrono::TimeDelta;
 use service_kit::Error;
-use sqlx::{PgConnection, PgExecutor};
+use sqlx::{PgConnection, PgExecutor, types::Json};
 
 use crate::{
-    domain::{Policy, RuleSet, RulesLoaded},
+    domain::{Pause, Policy, RuleSet, RulesLoaded},
     files::{Source, Sources},
 };
 
@@ -23,24 +23,36 @@ pub(crate) struct Active {
     pub(crate) activation: i64,
 }
 
-/// Locks the active set: shared to decide under it, alone to replace it.
-pub(crate) async fn lock(conn: &mut PgConnection, alone: bool) -> Result<Active, Error> {
-    let row = if alone {
-        sqlx::query_as!(
-            Active,
-            "SELECT hash, activation FROM active_rules FOR UPDATE"
-        )
-        .fetch_one(conn)
-        .await
-    } else {
-        sqlx::query_as!(
-            Active,
-            "SELECT hash, activation FROM active_rules FOR SHARE"
-        )
-        .fetch_one(conn)
-        .await
-    };
-    row.map_err(Error::database("locking the active rules"))
+/// What every decision of a batch is made under.
+#[derive(Clone, Debug)]
+pub(crate) struct Moment {
+    pub(crate) active: Active,
+    /// The pause of all targets.
+    pub(crate) everything: Option<Pause>,
+}
+
+/// Locks and reads what a batch is decided under: shared, or alone what it changes.
+pub(crate) async fn decide_under(
+    conn: &mut PgConnection,
+    activates: bool,
+    pauses_all: bool,
+) -> Result<Moment, Error> {
+    let row = sqlx::query!(
+        r#"SELECT hash, activation AS "activation!", pause AS "pause: Json<Pause>"
+           FROM decide_under($1, $2)"#,
+        activates,
+        pauses_all
+    )
+    .fetch_one(conn)
+    .await
+    .map_err(Error::database("locking what a batch is decided under"))?;
+    Ok(Moment {
+        active: Active {
+            hash: row.hash,
+            activation: row.activation,
+        },
+        everything: row.pause.map(|pause| pause.0),
+    })
 }
 
 /// The active set at this moment.
@@ -51,7 +63,7 @@ pub(crate) async fn active(executor: impl PgExecutor<'_>) -> Result<Active, Erro
         .map_err(Error::database("reading the active rules"))
 }
 
-/// When a set became active, and when each of its rules was first loaded.
+/// When the active set became it.
 pub(crate) async fn loaded_at(
     executor: impl PgExecutor<'_>,
 ) -> Result<Option<shared_events::Timestamp>, Error> {

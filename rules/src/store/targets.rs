@@ -9,28 +9,6 @@ use uuid::Uuid;
 
 use crate::domain::{Busy, Pause, Target};
 
-/// Locks the pause of all targets: shared to decide under it, alone to change it.
-pub(crate) async fn lock_everything(
-    conn: &mut PgConnection,
-    alone: bool,
-) -> Result<Option<Pause>, Error> {
-    let pause = if alone {
-        sqlx::query_scalar!(
-            r#"SELECT pause AS "pause: Json<Pause>" FROM targets WHERE name = '*' FOR UPDATE"#
-        )
-        .fetch_one(conn)
-        .await
-    } else {
-        sqlx::query_scalar!(
-            r#"SELECT pause AS "pause: Json<Pause>" FROM targets WHERE name = '*' FOR SHARE"#
-        )
-        .fetch_one(conn)
-        .await
-    };
-    let pause = pause.map_err(Error::database("locking the pause of all targets"))?;
-    Ok(pause.map(|pause| pause.0))
-}
-
 /// Names of every target that is known here.
 pub(crate) async fn names(conn: &mut PgConnection) -> Result<Vec<String>, Error> {
     sqlx::query_scalar!("SELECT name FROM targets WHERE name <> '*' ORDER BY name")

@@ -94,6 +94,12 @@ impl Watermarks {
         }
     }
 
+    /// Whether the brokers answer, and know `topic` (without prefix).
+    pub(crate) async fn answers(&self, topic: &str) -> Result<(), Error> {
+        let topics = vec![self.0.cluster.topic(topic)];
+        self.ends(Scope::Topics(topics)).await.map(drop)
+    }
+
     /// Strikes out the places that were consumed to their end.
     async fn strike_out(&self, wanted: &mut HashMap<Place, i64>) -> Result<(), Error> {
         let topics: Vec<String> = wanted.keys().map(|(topic, _)| topic.clone()).collect();

@@ -31,6 +31,7 @@ pub struct Operations {
 /// Opens the service's own API once it can work.
 #[derive(Clone)]
 pub struct Gate {
+    health: Health,
     open: Arc<OnceLock<Open>>,
     operations: Arc<OpenApi>,
     service: &'static str,
@@ -65,6 +66,7 @@ impl Gate {
             api: api.to_pretty_json().expect("an OpenAPI document is JSON"),
         };
         assert!(self.open.set(open).is_ok(), "the gate opens once");
+        self.health.open();
     }
 }
 
@@ -78,6 +80,7 @@ pub fn operations(operations: Operations, shared: Edge) -> (Router, Gate) {
         .routes(routes!(version))
         .split_for_parts();
     let gate = Gate {
+        health: operations.health.clone(),
         open: Arc::default(),
         operations: Arc::new(api),
         service,

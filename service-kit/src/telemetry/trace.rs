@@ -41,7 +41,7 @@ impl Trace {
         let root = SpanContext::new(
             ids.new_trace_id(),
             ids.new_span_id(),
-            TraceFlags::SAMPLED,
+            TraceFlags::default(),
             false,
             TraceState::default(),
         );

@@ -7,7 +7,7 @@
 )]
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use rdkafka::{
     Message, Offset, TopicPartitionList,
     consumer::{Consumer as _, StreamConsumer},
@@ -61,7 +61,7 @@ pub(crate) struct World {
     pub(crate) registry: Registry,
     pub(crate) handler: Handler<Numbers>,
     pub(crate) database: Database,
-    _topics: TestTopics,
+    _topics: Option<TestTopics>,
 }
 
 impl World {
@@ -73,13 +73,6 @@ impl World {
     }
 
     pub(crate) async fn with_registry(registry: &str) -> Result<Self> {
-        let database = Database::fresh(&[]).await;
-        let pool = database.pool.clone();
-        pool.execute(
-            "CREATE TABLE effects (position bigint GENERATED ALWAYS AS IDENTITY, event_id uuid,
-                                   key text, number bigint)",
-        )
-        .await?;
         let topics = TestTopics::fresh().await;
         let cluster = topics.cluster(Numbers::NAME);
         let wanted = [
@@ -87,6 +80,20 @@ impl World {
             Wanted::dead_letters(&cluster, TOPIC, 6, 1),
         ];
         topics::ensure(&cluster, &wanted, &CancellationToken::new()).await;
+        let mut world = Self::on(cluster, registry).await?;
+        world._topics = Some(topics);
+        Ok(world)
+    }
+
+    /// On a cluster that has or gets its topics otherwise.
+    pub(crate) async fn on(cluster: Cluster, registry: &str) -> Result<Self> {
+        let database = Database::fresh(&[]).await;
+        let pool = database.pool.clone();
+        pool.execute(
+            "CREATE TABLE effects (position bigint GENERATED ALWAYS AS IDENTITY, event_id uuid,
+                                   key text, number bigint)",
+        )
+        .await?;
         let source = Source::read(&mut *pool.acquire().await?, Numbers::NAME).await?;
         Ok(Self {
             registry: Registry::new(registry, pool.clone())?,
@@ -99,7 +106,7 @@ impl World {
             pool,
             cluster,
             database,
-            _topics: topics,
+            _topics: None,
         })
     }
 
@@ -499,4 +506,24 @@ pub(crate) async fn read_topic(cluster: &Cluster, topic: &str) -> Result<Vec<Rea
         });
     }
     Ok(read)
+}
+
+/// First occurrences per key; fails unless their sequence is 1, 2, 3.. in the order of the topic.
+pub(crate) fn first_occurrences(read: &[Read]) -> Result<BTreeMap<Vec<u8>, i64>> {
+    let mut last: BTreeMap<Vec<u8>, i64> = BTreeMap::new();
+    let mut seen = BTreeSet::new();
+    for record in read {
+        if !seen.insert(record.header("ce_id")?.to_owned()) {
+            continue;
+        }
+        let last = last.entry(record.key.clone()).or_default();
+        ensure!(
+            record.sequence()? == *last + 1,
+            "key {:?}: {} after {last}",
+            String::from_utf8_lossy(&record.key),
+            record.sequence()?
+        );
+        *last += 1;
+    }
+    Ok(last)
 }

@@ -1,0 +1,104 @@
+//! The right to touch a target, for a while. Docker cannot check it, so safety does not rest on it:
+//! names make creates converge. It keeps two instances from doing everything twice.
+
+use std::time::Duration;
+
+use service_kit::{Error, clock::Stopwatch};
+use sqlx::{PgPool, postgres::types::PgInterval};
+use uuid::Uuid;
+
+/// How long a lease holds after its last renewal.
+const HOLDS: Duration = Duration::from_secs(12);
+/// It is renewed when it is older.
+const FRESH: Duration = Duration::from_secs(4);
+/// No step begins with less than this left.
+const MARGIN: Duration = Duration::from_secs(3);
+
+/// A lease that was taken. The database's clock decides between instances; this process trusts it
+/// only until a deadline of its own, counted from *before* the renewal was sent.
+#[derive(Debug)]
+pub struct Lease {
+    pool: PgPool,
+    target: String,
+    owner: Uuid,
+    renewed: Stopwatch,
+    holds: Duration,
+}
+
+impl Lease {
+    /// Takes the lease of a target unless somebody else holds it. Waits for a transaction that is
+    /// changing the target.
+    pub async fn take(pool: &PgPool, target: &str, owner: Uuid) -> Result<Option<Self>, Error> {
+        let renewed = Stopwatch::start();
+        let taken = sqlx::query_scalar!(
+            r#"
+            INSERT INTO targets (name, lease_owner, lease_until)
+            VALUES ($1, $2, clock_timestamp() + $3::interval)
+            ON CONFLICT (name) DO UPDATE
+            SET lease_owner = excluded.lease_owner, lease_until = excluded.lease_until
+            WHERE targets.lease_owner IS NULL OR targets.lease_owner = excluded.lease_owner
+               OR targets.lease_until < clock_timestamp()
+            RETURNING true AS "taken!"
+            "#,
+            target,
+            owner,
+            interval(HOLDS),
+        )
+        .fetch_optional(pool)
+        .await
+        .map_err(Error::database("taking a lease"))?;
+        Ok(taken.map(|_| Self {
+            pool: pool.clone(),
+            target: target.to_owned(),
+            owner,
+            renewed,
+            holds: HOLDS,
+        }))
+    }
+
+    /// Makes sure that it holds for `needed` and a margin from now; false: it is lost.
+    pub async fn hold(&mut self, needed: Duration) -> Result<bool, Error> {
+        let left = self.renewed.left_of(self.holds);
+        if self.renewed.elapsed() < FRESH && left > needed + MARGIN {
+            return Ok(true);
+        }
+        let (renewed, holds) = (Stopwatch::start(), HOLDS + needed);
+        let renewal = sqlx::query!(
+            "UPDATE targets SET lease_until = clock_timestamp() + $3::interval
+             WHERE name = $1 AND lease_owner = $2",
+            self.target,
+            self.owner,
+            interval(holds),
+        )
+        .execute(&self.pool)
+        .await
+        .map_err(Error::database("renewing a lease"))?;
+        if renewal.rows_affected() == 0 {
+            return Ok(false);
+        }
+        (self.renewed, self.holds) = (renewed, holds);
+        Ok(self.renewed.left_of(self.holds) > needed + MARGIN)
+    }
+
+    /// Gives it back, so that another instance need not wait.
+    pub async fn release(self) -> Result<(), Error> {
+        sqlx::query!(
+            "UPDATE targets SET lease_owner = NULL, lease_until = NULL
+             WHERE name = $1 AND lease_owner = $2",
+            self.target,
+            self.owner
+        )
+        .execute(&self.pool)
+        .await
+        .map_err(Error::database("releasing a lease"))?;
+        Ok(())
+    }
+}
+
+fn interval(duration: Duration) -> PgInterval {
+    PgInterval {
+        months: 0,
+        days: 0,
+        microseconds: i64::try_from(duration.as_micros()).unwrap_or(i64::MAX),
+    }
+}

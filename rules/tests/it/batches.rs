@@ -1,0 +1,156 @@
+//! However events are cut into batches, and however often they come, the decisions are the same.
+
+use std::collections::HashSet;
+
+use anyhow::{Result, ensure};
+use rules::service::Input;
+use service_kit::{Work, batch::Intake};
+use sqlx::AssertSqlSafe;
+
+use crate::{
+    story::{Log, busy, raised},
+    support::{Engine, RULES},
+};
+
+async fn fold_in(size: usize, works: &[Work<Input>]) -> Result<Engine> {
+    let engine = Engine::fresh().await?;
+    for part in works.chunks(size) {
+        let handled = engine.handle(Intake::local(part.to_vec())).await?;
+        ensure!(handled.rejected.is_empty(), "{:?}", handled.rejected);
+    }
+    Ok(engine)
+}
+
+#[tokio::test]
+async fn the_same_events_cut_differently_give_the_same_decisions_and_events() -> Result<()> {
+    let works = busy(&mut Log::default());
+    let whole = fold_in(usize::MAX, &works).await?.everything().await?;
+    assert!(
+        whole.iter().take(5).all(|table| !table.is_empty()),
+        "{whole:?}"
+    );
+    for size in [1, 7] {
+        let parts = fold_in(size, &works).await?.everything().await?;
+        assert_eq!(whole, parts, "cut into {size}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_comes_again_does_nothing() -> Result<()> {
+    let works = busy(&mut Log::default());
+    let engine = fold_in(5, &works).await?;
+    let before = engine.everything().await?;
+    let handled = engine.handle(Intake::local(works.clone())).await?;
+    assert_eq!(handled.duplicates, works.len());
+    assert_eq!(before, engine.everything().await?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_comes_again_after_the_inbox_was_pruned_does_nothing() -> Result<()> {
+    let works = busy(&mut Log::default());
+    let engine = fold_in(5, &works).await?;
+    let before = engine.everything().await?;
+    sqlx::query("DELETE FROM inbox_events")
+        .execute(&engine.database.pool)
+        .await?;
+    let handled = engine.handle(Intake::local(works.clone())).await?;
+    assert_eq!(handled.duplicates, 0, "the inbox does not know them");
+    assert_eq!(before, engine.everything().await?);
+    Ok(())
+}
+
+/// A dead letter that a person asked for again comes after later events of its key, and counts.
+#[tokio::test]
+async fn a_redriven_event_is_decided_although_later_ones_were() -> Result<()> {
+    let mut log = Log::default();
+    let late = log.alert(raised("Down", "app", (1, 1), 0));
+    let next = log.alert(raised("HighCPU", "app", (1, 1), 5));
+    let engine = Engine::fresh().await?;
+    engine.handle(Intake::local(vec![next])).await?;
+    let mut again = Intake::local(vec![late.clone()]);
+    again.redriven = HashSet::from([late.id.uuid()]);
+    engine.handle(again).await?;
+    assert_eq!(
+        engine.codes().await?,
+        ["rules_loaded", "fired", "already_open"]
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn sequences_have_no_gap_and_ids_follow_them() -> Result<()> {
+    let engine = fold_in(9, &busy(&mut Log::default())).await?;
+    let rows = engine
+        .rows(
+            "SELECT correlation_key, count(*) AS rows, max(seq) AS last,
+                    bool_and(ordered) AS ordered
+             FROM (SELECT *, row_number() OVER (PARTITION BY correlation_key ORDER BY id) = seq
+                             AS ordered
+                   FROM decisions_log) AS numbered GROUP BY correlation_key",
+        )
+        .await?;
+    for row in &rows {
+        assert_eq!(row["rows"], row["last"], "{row}");
+        assert_eq!(row["ordered"], true, "{row}");
+    }
+    let keys = engine
+        .rows("SELECT key FROM correlations WHERE decisions > 0")
+        .await?;
+    assert_eq!(keys.len(), rows.len());
+    Ok(())
+}
+
+#[tokio::test]
+async fn without_active_rules_nothing_is_decided_and_nothing_is_lost() -> Result<()> {
+    let engine = Engine::fresh().await?;
+    let clear = "UPDATE active_rules SET hash = NULL, activation = 0";
+    sqlx::query(AssertSqlSafe(clear))
+        .execute(&engine.database.pool)
+        .await?;
+    let work = Log::default().alert(raised("Down", "app", (1, 1), 0));
+    let error = engine.handle(Intake::local(vec![work.clone()])).await;
+    assert_eq!(
+        error.expect_err("no rules").class(),
+        service_kit::Class::Retry
+    );
+    assert!(engine.activate(RULES, 0).await?);
+    let handled = engine.handle(Intake::local(vec![work])).await?;
+    assert_eq!(handled.folded, 1);
+    Ok(())
+}
+
+/// The rules changed while an alert fired: it stays in its incident, and its end closes that.
+#[tokio::test]
+async fn an_alert_that_fires_while_the_rules_change_stays_where_it_is() -> Result<()> {
+    let mut log = Log::default();
+    let engine = Engine::fresh().await?;
+    let first = log.alert(raised("Down", "app", (1, 1), 0));
+    engine.handle(Intake::local(vec![first])).await?;
+    let elsewhere = RULES.replace(
+        "'alertname=\"Down\"'], group_by: [service]",
+        "'alertname=\"Down\"'], group_by: [service, severity]",
+    );
+    assert!(engine.activate(&elsewhere, 1).await?);
+    assert!(!engine.activate(&elsewhere, 1).await?, "another came first");
+    let again = log.alert(raised("Down", "app", (1, 2), 10));
+    let end = log.alert(crate::story::resolved("Down", "app", 1, 20));
+    engine.handle(Intake::local(vec![again, end])).await?;
+    let rows = engine
+        .rows("SELECT key, phase FROM correlations WHERE phase IS NOT NULL")
+        .await?;
+    assert_eq!(rows.len(), 1);
+    assert_eq!(
+        (&rows[0]["key"], &rows[0]["phase"]),
+        (&"service=app".into(), &"closed".into())
+    );
+    assert_eq!(engine.count("strays").await?, 0);
+    let anew = log.alert(raised("Down", "app", (2, 1), 30));
+    engine.handle(Intake::local(vec![anew])).await?;
+    let keys = engine
+        .rows("SELECT key FROM correlations WHERE phase = 'open'")
+        .await?;
+    assert_eq!(keys[0]["key"], "service=app,severity=warning");
+    Ok(())
+}

@@ -1,0 +1,11 @@
+//! The Rule Engine on a real Postgres, and on a real Kafka where that matters.
+
+mod batches;
+mod commands;
+mod http;
+mod kafka;
+mod reload;
+mod replay;
+mod story;
+mod support;
+mod timers;

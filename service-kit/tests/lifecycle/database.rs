@@ -1,0 +1,174 @@
+//! The pool gives out clean connections with time-outs; a server that may lose commits is refused.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use futures::FutureExt;
+use service_kit::{
+    Class, Error, Parts,
+    testing::{Database, wait_for},
+};
+use sqlx::{
+    AssertSqlSafe, Connection, PgPool, Postgres, Row, pool::PoolConnection, postgres::PgPoolOptions,
+};
+use tokio::sync::oneshot;
+
+use crate::{Running, without_kafka};
+
+const CONNECTIONS: u32 = 4;
+
+/// Every connection that `pool` may have.
+async fn all(pool: &PgPool) -> Vec<PoolConnection<Postgres>> {
+    let mut held = Vec::new();
+    for _ in 0..CONNECTIONS {
+        // a busy machine may need more than a second for a new connection
+        held.push(wait_for("a connection", async || pool.acquire().await).await);
+    }
+    held
+}
+
+/// The pool of a running service.
+async fn pool_of(database: &Database) -> Result<(Running, PgPool)> {
+    let (hand, over) = oneshot::channel();
+    let mut args = without_kafka(database);
+    args.database.database_connections = CONNECTIONS;
+    let service = Running::start(args, move |kit| {
+        hand.send(kit.pool().clone()).expect("the test waits");
+        Parts::default()
+    })
+    .await?;
+    Ok((service, over.await?))
+}
+
+#[tokio::test]
+async fn connections_carry_name_and_time_outs() -> Result<()> {
+    let database = Database::fresh(&[]).await;
+    let (service, pool) = pool_of(&database).await?;
+    for (setting, value) in [
+        ("application_name", "eventpulse-idle"),
+        ("statement_timeout", "5s"),
+        ("lock_timeout", "2s"),
+        ("idle_in_transaction_session_timeout", "10s"),
+    ] {
+        let found: String = sqlx::query_scalar("SELECT current_setting($1)")
+            .bind(setting)
+            .fetch_one(&pool)
+            .await?;
+        assert_eq!(found, value, "{setting}");
+    }
+    let held = all(&pool).await;
+    let refused = tokio::time::timeout(Duration::from_secs(3), pool.acquire()).await?;
+    assert!(matches!(refused, Err(sqlx::Error::PoolTimedOut)));
+    drop(held);
+    service.stop.cancel();
+    service.outcome().await??;
+    Ok(())
+}
+
+/// Gives up on `begin()` when BEGIN is sent and its answer is not read, as a handler does whose
+/// client disconnects; then writes through the pool, and counts elsewhere what is missing.
+async fn lost_writes(pool: &PgPool, elsewhere: &PgPool) -> Result<usize> {
+    sqlx::query("CREATE TABLE IF NOT EXISTS written (attempt int)")
+        .execute(elsewhere)
+        .await?;
+    sqlx::query("TRUNCATE written").execute(elsewhere).await?;
+    for attempt in 0..20_i32 {
+        let mut connection = wait_for("a connection", async || pool.acquire().await).await;
+        drop(connection.begin().now_or_never());
+        drop(connection);
+        let insert = sqlx::query("INSERT INTO written VALUES ($1)").bind(attempt);
+        insert.execute(pool).await?;
+    }
+    let kept: i64 = sqlx::query_scalar("SELECT count(*) FROM written")
+        .fetch_one(elsewhere)
+        .await?;
+    Ok(20 - usize::try_from(kept)?)
+}
+
+#[tokio::test]
+async fn a_cancelled_begin_loses_nothing() -> Result<()> {
+    let database = Database::fresh(&[]).await;
+    // the hazard is real: a pool without the guard loses writes
+    let bare = PgPoolOptions::new()
+        .max_connections(1)
+        .connect(&database.url)
+        .await?;
+    let lost = lost_writes(&bare, &database.pool).await?;
+    assert!(lost > 0, "sqlx no longer needs the guard: remove it");
+    bare.close().await;
+    let (service, pool) = pool_of(&database).await?;
+    assert_eq!(lost_writes(&pool, &database.pool).await?, 0);
+    service.stop.cancel();
+    service.outcome().await??;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_forgotten_transaction_does_not_meet_the_next_borrower() -> Result<()> {
+    let database = Database::fresh(&[]).await;
+    let (service, pool) = pool_of(&database).await?;
+    for statement in ["BEGIN", "BEGIN; SELECT 1", "BEGIN; SELECT 1/0"] {
+        let mut connections = all(&pool).await;
+        for connection in &mut connections {
+            // the last fails, and leaves an aborted transaction
+            drop(
+                sqlx::raw_sql(AssertSqlSafe(statement))
+                    .execute(&mut **connection)
+                    .await,
+            );
+        }
+        drop(connections);
+        for mut connection in all(&pool).await {
+            let clean: bool =
+                sqlx::raw_sql("SELECT transaction_timestamp() = statement_timestamp()")
+                    .fetch_one(&mut *connection)
+                    .await?
+                    .get(0);
+            assert!(clean, "after {statement}");
+        }
+    }
+    service.stop.cancel();
+    service.outcome().await??;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_server_that_may_lose_commits_is_refused() -> Result<()> {
+    let database = Database::fresh(&[]).await;
+    let name = database.url.rsplit('/').next().expect("a name");
+    let unsafe_now = format!("ALTER DATABASE {name} SET synchronous_commit = off");
+    sqlx::query(AssertSqlSafe(unsafe_now))
+        .execute(&database.pool)
+        .await?;
+    let mut args = without_kafka(&database);
+    args.database.allow_unsafe_database = false;
+    let service = Running::start(args.clone(), |_| Parts::default()).await?;
+    let error = service
+        .outcome()
+        .await?
+        .expect_err("synchronous_commit is off");
+    assert_eq!(error.class(), Class::Fatal);
+    assert!(
+        matches!(&error, Error::Durability { setting, .. } if setting == "synchronous_commit"),
+        "{error}"
+    );
+    args.database.allow_unsafe_database = true;
+    let service = Running::start(args, |_| Parts::default()).await?;
+    service.ready().await;
+    service.stop.cancel();
+    service.outcome().await??;
+    Ok(())
+}
+
+#[tokio::test]
+async fn kit_and_service_keep_their_migrations_apart() -> Result<()> {
+    let database = Database::fresh(&[]).await;
+    let tables: Vec<String> = sqlx::query_scalar(
+        "SELECT table_name::text FROM information_schema.tables
+         WHERE table_schema = 'public' AND table_name LIKE '%migrations' ORDER BY 1",
+    )
+    .fetch_all(&database.pool)
+    .await?;
+    assert!(tables.contains(&"kit_migrations".to_owned()), "{tables:?}");
+    Ok(())
+}
