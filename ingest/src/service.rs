@@ -1,0 +1,234 @@
+//! What the shell needs of Ingest: how a batch is loaded, folded through the domain, and saved.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use service_kit::{Error, Outgoing, Poison, Record, Saved, Service, Trace, Work};
+use shared_events::{AlertEvent, AlertId, EventId, Timestamp, Topic};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::{
+    domain::{
+        About, Decision, Journal, Notice, Notification, Outcome, Policy, Series, decide,
+        decide::decide_silence,
+    },
+    store::{self, Changed, NewReject, Receipt},
+};
+
+/// Telemetry Ingest.
+#[derive(Debug)]
+pub struct Ingest {
+    policy: Policy,
+}
+
+impl Ingest {
+    /// Ingest that believes what it heard for as long as `policy` says.
+    #[must_use]
+    pub const fn new(policy: Policy) -> Self {
+        Self { policy }
+    }
+
+    /// How long it believes what it heard.
+    #[must_use]
+    pub const fn policy(&self) -> &Policy {
+        &self.policy
+    }
+}
+
+/// Something to be stored or decided.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A body as it came.
+    Receipt(Arc<Receipt>),
+    /// An alert that cannot be taken.
+    Reject(Arc<NewReject>),
+    /// A sound alert of a body.
+    Notice {
+        notice: Arc<Notice>,
+        receipt_id: Uuid,
+    },
+    /// An open series that seems to be unheard of for too long.
+    Silence(AlertId),
+}
+
+/// Everything that a batch touches and has produced so far.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// The database's clock, read once.
+    now: Timestamp,
+    series: BTreeMap<AlertId, Series>,
+    /// What was told last of the series that are asked about their silence.
+    known: Arc<HashMap<AlertId, Arc<About>>>,
+    changed: BTreeMap<AlertId, Changed>,
+    journal: Journal,
+    /// Cause and trace of each event of `journal`.
+    causes: Vec<(EventId, Trace)>,
+    receipts: Vec<Arc<Receipt>>,
+    rejects: Vec<Arc<NewReject>>,
+    tally: Tally,
+}
+
+/// What became of a batch, for the metrics.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Notifications by what they did.
+    pub outcomes: BTreeMap<Outcome, u64>,
+}
+
+impl Tally {
+    /// Adds another batch's.
+    pub fn add(&mut self, other: &Self) {
+        for (outcome, count) in &other.outcomes {
+            *self.outcomes.entry(*outcome).or_default() += count;
+        }
+    }
+}
+
+impl Service for Ingest {
+    const NAME: &'static str = "ingest";
+    const LISTENS: &'static [(&'static str, &'static [&'static str])] = &[];
+    const SAYS: &'static [(&'static str, &'static [&'static str])] =
+        &[(Topic::Alert.name(), AlertEvent::TYPES)];
+
+    type Input = Input;
+    type Batch = Batch;
+    type Reply = Tally;
+
+    fn decode(&self, record: &Record<'_>) -> Result<Input, Poison> {
+        Err(Poison {
+            stage: "type",
+            reason: format!("ingest hears nothing, not even {}", record.topic),
+        })
+    }
+
+    async fn load(
+        &self,
+        conn: &mut PgConnection,
+        works: &mut Vec<Work<Input>>,
+    ) -> Result<Batch, Error> {
+        let (mut told, mut silent) = (BTreeMap::new(), Vec::new());
+        for work in works.iter() {
+            match &work.input {
+                Input::Notice { notice, .. } => {
+                    told.entry(notice.alert_id)
+                        .or_insert_with(|| Arc::clone(&notice.about));
+                }
+                Input::Silence(alert_id) => silent.push(alert_id.uuid()),
+                Input::Receipt(_) | Input::Reject(_) => {}
+            }
+        }
+        let told: Vec<(AlertId, Arc<About>)> = told.into_iter().collect();
+        if !told.is_empty() {
+            store::add(conn, &told).await?;
+        }
+        let mut ids: Vec<Uuid> = told.iter().map(|(id, _)| id.uuid()).collect();
+        ids.extend(&silent);
+        let (mut series, mut known) = (Vec::new(), Vec::new());
+        if !ids.is_empty() {
+            series = store::lock(conn, &ids).await?;
+        }
+        if !silent.is_empty() {
+            known = store::abouts(conn, &silent).await?;
+        }
+        let known = known.into_iter().map(|(id, about)| (id, Arc::new(about)));
+        Ok(Batch {
+            now: store::now(conn).await?,
+            series: series.into_iter().map(|one| (one.alert_id, one)).collect(),
+            known: Arc::new(known.collect()),
+            changed: BTreeMap::new(),
+            journal: Journal::default(),
+            causes: Vec::new(),
+            receipts: Vec::new(),
+            rejects: Vec::new(),
+            tally: Tally::default(),
+        })
+    }
+
+    fn fold(&self, batch: &mut Batch, work: &Work<Input>) -> Result<(), Poison> {
+        match &work.input {
+            Input::Receipt(receipt) => batch.receipts.push(Arc::clone(receipt)),
+            Input::Reject(reject) => batch.rejects.push(Arc::clone(reject)),
+            Input::Notice { notice, receipt_id } => {
+                let series = batch.locked(notice.alert_id)?;
+                let notification = Notification {
+                    at: batch.now,
+                    news: notice.news,
+                    about: &notice.about,
+                    receipt_id: Some(*receipt_id),
+                };
+                let decision = decide(&self.policy, &series, &notification);
+                let cause = EventId(*receipt_id);
+                batch.take(
+                    decision,
+                    &notice.about,
+                    Some(*receipt_id),
+                    cause,
+                    &work.trace,
+                );
+            }
+            Input::Silence(alert_id) => {
+                let series = batch.locked(*alert_id)?;
+                let about = batch.known.get(alert_id).ok_or_else(not_loaded)?.clone();
+                let decision = decide_silence(&self.policy, &series, &about, batch.now);
+                batch.take(decision, &about, None, work.id, &work.trace);
+            }
+        }
+        Ok(())
+    }
+
+    async fn save(&self, conn: &mut PgConnection, batch: Batch) -> Result<Saved<Tally>, Error> {
+        let changed: Vec<Changed> = batch.changed.into_values().collect();
+        store::save(conn, &changed).await?;
+        for receipt in &batch.receipts {
+            store::insert_receipt(conn, receipt, batch.now).await?;
+        }
+        store::insert_rejects(conn, &batch.rejects, batch.now).await?;
+        let events = batch.journal.events().iter().zip(&batch.causes);
+        let outgoing = events.map(|(event, (cause, trace))| Outgoing::event(event, *cause, trace));
+        Ok(Saved {
+            outgoing: outgoing.collect::<Result<_, _>>()?,
+            reply: batch.tally,
+        })
+    }
+}
+
+impl Batch {
+    fn locked(&self, alert_id: AlertId) -> Result<Series, Poison> {
+        self.series.get(&alert_id).copied().ok_or_else(not_loaded)
+    }
+
+    fn take(
+        &mut self,
+        decision: Decision,
+        about: &Arc<About>,
+        receipt_id: Option<Uuid>,
+        cause: EventId,
+        trace: &Trace,
+    ) {
+        *self.tally.outcomes.entry(decision.outcome).or_default() += 1;
+        let alert_id = decision.series.alert_id;
+        let before = self.series.insert(alert_id, decision.series);
+        if before != Some(decision.series) {
+            let changed = Changed {
+                series: decision.series,
+                about: Arc::clone(about),
+                receipt_id,
+            };
+            self.changed.insert(alert_id, changed);
+        }
+        self.journal.record(decision.events);
+        let said = self.journal.events().len();
+        self.causes.resize_with(said, || (cause, trace.clone()));
+    }
+}
+
+/// A row of `alerts` is never deleted: only somebody else's hand can make this happen.
+fn not_loaded() -> Poison {
+    Poison {
+        stage: "fold",
+        reason: "its series is not in the database".to_owned(),
+    }
+}
