@@ -21,13 +21,13 @@ security_mirror() {
     printf '%s' "${uri%/}"
 }
 
-# debootstrap is a shell script: without the package it is unpacked into the cache, nothing is installed.
+# debootstrap is a shell script: on a host that has Docker but not it, it is unpacked into the cache, not installed.
 find_debootstrap() {
     if have debootstrap; then
         DEBOOTSTRAP=(debootstrap)
         return
     fi
-    { have apt-get && have dpkg-deb; } || die "stand-in images need a Debian or Ubuntu host (debootstrap)" \
+    { have apt-get && have dpkg-deb && have wget; } || die "stand-in images need debootstrap, or a Debian or Ubuntu host with wget" \
         "make these images available to Docker instead, or run this on a machine that reaches an image registry"
     local dir=$CACHE/debootstrap
     if [ ! -x "$dir/usr/sbin/debootstrap" ]; then

@@ -22,8 +22,8 @@ apt_install() {
 
 install_engine() {
     if ! have dockerd; then
-        say "no Docker engine here: docker.io and iptables will be installed"
-        apt_install docker.io iptables
+        say "no Docker engine here: docker.io, iptables and debootstrap will be installed"
+        apt_install docker.io iptables debootstrap
     elif ! have iptables; then
         apt_install iptables
     fi
