@@ -61,7 +61,7 @@ host_rust() {
 prepare_in() {
     local builder=$1 folder=$2 out=$3 name env=() HOST_RUST
     for name in "${PASS_ENV[@]}"; do
-        [ -z "${!name:-}" ] || env+=(-e "$name")
+        [ -z "${!name:-}" ] || env+=(-e "$name=${!name}")
     done
     # Containers write as root.
     as_root rm -rf "$out.part"
