@@ -1,6 +1,5 @@
 //! The whole system as processes, on real Kafka, registry, Postgres and Docker.
 
-mod alertmanager;
 mod choreography;
 mod instances;
 mod scaling;

@@ -149,7 +149,7 @@ pub enum Input {
         /// Running containers without the culprits; `None`: Docker did not tell.
         running: Option<u32>,
         foreign: Option<u32>,
-        /// Replicas to remove.
+        /// Replicas to remove: they exited, or were never seen ready.
         culprits: Vec<String>,
         message: String,
         evidence: Vec<Evidence>,

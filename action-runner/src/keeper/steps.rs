@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use service_kit::{Error, clock::pause, error::chain};
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, Span};
 
 use super::{Keeper, Turn};
 use crate::{
@@ -34,16 +35,11 @@ impl Keeper {
             if !self.unchanged(situation, step, lease).await? {
                 break;
             }
-            tracing::info!(
-                target.name = self.target.name,
-                epoch = situation.target.epoch,
-                ?step,
-                "step"
-            );
-            let stop = self.stop.clone();
+            let (stop, span) = (self.stop.clone(), self.span(step, situation));
+            span.in_scope(|| tracing::info!(epoch = situation.target.epoch, ?step, "step begins"));
             let done = tokio::select! {
                 biased;
-                done = self.step(step, situation, engine, sighting) => done,
+                done = self.step(step, situation, engine, sighting).instrument(span) => done,
                 // What the engine was asked for it does without us; the lease must be given back.
                 () = stopped(&stop) => break,
             };
@@ -56,6 +52,24 @@ impl Keeper {
             self.tools.metrics.stepped(&self.target.name, name(step));
         }
         Ok(Turn::Again(Duration::ZERO))
+    }
+
+    /// A step in the trace of the action that it serves.
+    fn span(&self, step: &Step, situation: &Situation) -> Span {
+        let span = tracing::info_span!(
+            "step",
+            otel.name = name(step),
+            target.name = self.target.name,
+            action_id = tracing::field::Empty,
+            incident_id = tracing::field::Empty,
+        );
+        if let Some(action) = &situation.action {
+            let request = &action.request;
+            span.record("action_id", tracing::field::display(request.action_id));
+            span.record("incident_id", tracing::field::display(request.incident_id));
+            situation.trace.set_parent(&span);
+        }
+        span
     }
 
     /// Whether a step may begin: the lease holds for long enough, nothing newer was asked for,

@@ -27,7 +27,7 @@ const SHOWN: Duration = Duration::from_secs(10);
 /// While a target is paused.
 const PAUSED: Duration = Duration::from_secs(1);
 
-/// How an action is missed.
+/// How an action is missed, and whom the evidence is about.
 pub(super) struct Miss {
     pub(super) reason: FailureReason,
     pub(super) message: String,
@@ -164,20 +164,25 @@ impl Keeper {
             reason = %miss.reason,
             "action fails: {}", miss.message
         );
+        // With the culprits go the replicas of the action that were never seen ready.
+        let mut doomed = miss.culprits;
+        if let Some(observed) = observed {
+            doomed.extend(unproven(action, observed));
+        }
+        doomed.sort();
+        doomed.dedup();
         let running = observed.map(|observed| {
-            let culprits = observed
-                .replicas
-                .iter()
-                .filter(|replica| replica.live() && miss.culprits.contains(&replica.id));
-            let culprits = u32::try_from(culprits.count()).unwrap_or(u32::MAX);
-            observed.running().saturating_sub(culprits)
+            let live = observed.replicas.iter().filter(|replica| replica.live());
+            let going = live.filter(|replica| doomed.contains(&replica.id)).count();
+            let going = u32::try_from(going).unwrap_or(u32::MAX);
+            observed.running().saturating_sub(going)
         });
         let input = Input::Missed {
             action_id: action.request.action_id,
             reason: miss.reason,
             running,
             foreign: observed.map(Observed::running_foreign),
-            culprits: miss.culprits,
+            culprits: doomed,
             message: miss.message,
             evidence: fit(miss.evidence),
         };
@@ -196,6 +201,15 @@ impl Keeper {
         let work = Work::local(id.into(), Trace::default(), input);
         self.tools.kit.handle(vec![work]).await.map(drop)
     }
+}
+
+/// Replicas that an action made and that were not seen ready.
+fn unproven(action: &Action, observed: &Observed) -> Vec<String> {
+    let own = observed
+        .replicas
+        .iter()
+        .filter(|replica| replica.action_id == Some(action.request.action_id) && !replica.ready);
+    own.map(|replica| replica.id.clone()).collect()
 }
 
 /// The action that is under way.

@@ -21,6 +21,8 @@ pub struct Situation {
     /// Pause of every target.
     pub all_paused: Option<Pause>,
     pub action: Option<Action>,
+    /// That the action belongs to.
+    pub trace: Trace,
     pub kept: Kept,
 }
 
@@ -86,11 +88,13 @@ pub async fn situation(pool: &PgPool, target: &str) -> Result<Situation, Error> 
     .fetch_optional(&mut *snapshot)
     .await
     .map_err(Error::database("reading a template"))?;
+    let (action, trace) = actions.into_iter().next().unzip();
     Ok(Situation {
         now: super::now(&mut snapshot).await?,
         target: known,
         all_paused,
-        action: actions.into_iter().next().map(|(action, _)| action),
+        action,
+        trace: trace.unwrap_or_default(),
         kept: kept.unwrap_or_default(),
     })
 }

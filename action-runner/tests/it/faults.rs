@@ -127,6 +127,39 @@ async fn a_replica_that_cannot_be_started_is_told_of_and_removed() {
     runner.stop().await;
 }
 
+/// The first replica never gets ready and the second cannot be started: neither was proven.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_failed_action_made_and_did_not_prove_goes_with_it() {
+    let (host, _database, proxy, runner) = start().await;
+    host.ship("never").await;
+    let gate = Arc::new(Notify::new());
+    proxy.on(
+        "POST /containers/",
+        "/start",
+        1,
+        Fault::Wait(Arc::clone(&gate)),
+    );
+    proxy.on(
+        "POST /containers/",
+        "/start",
+        1,
+        Fault::Answer(400, "no such program"),
+    );
+    gate.notify_one();
+    let up = runner.ask(1, Ask::Up, 3, 60).await;
+    let failed = runner.fails(up).await;
+    assert_eq!(failed.reason, FailureReason::Docker);
+    assert_eq!(failed.running_replicas, Some(1));
+    wait_for("both to go", async || {
+        let left = host.replicas().await;
+        if left.is_empty() { Ok(()) } else { Err(left) }
+    })
+    .await;
+    let target = runner.settles().await;
+    assert_eq!(target["desired_replicas"], 1);
+    runner.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_template_needs_is_gone() {
     let (host, database) = (Host::empty().await, Database::fresh(&[]).await);
