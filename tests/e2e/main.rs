@@ -1,5 +1,6 @@
 //! The whole system as processes, on real Kafka, registry, Postgres and Docker.
 
+mod alertmanager;
 mod choreography;
 mod instances;
 mod scaling;

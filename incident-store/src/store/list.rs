@@ -242,10 +242,12 @@ async fn in_bounds(conn: &mut PgConnection, first: Uuid, last: Uuid) -> Result<V
 /// # Errors
 /// When the database fails.
 pub async fn census(conn: &mut PgConnection) -> Result<Vec<(Option<String>, i64)>, Error> {
+    // two parts, for which there is an index each
     let rows = sqlx::query!(
         r#"SELECT status, count(*) AS "count!" FROM incidents
-           WHERE status IN ('open', 'mitigating', 'failed') OR status IS NULL
-           GROUP BY status"#
+           WHERE status IN ('open', 'mitigating', 'failed') GROUP BY status
+           UNION ALL
+           SELECT NULL, count(*) FROM incidents WHERE opened_at IS NULL"#
     )
     .fetch_all(conn)
     .await

@@ -18,9 +18,10 @@ use super::{
 /// Folds `action.completed`.
 pub(super) fn completed(draft: &mut Draft<'_>, action: &ActionCompleted) {
     let running = Some(action.running_replicas);
-    let Some(requested) = end(draft, action.action_id) else {
+    let Some(mut requested) = end(draft, action.action_id) else {
         return stale(draft, &action.target, action.action_id, running);
     };
+    requested.previous = requested.previous.or(action.previous_replicas);
     draft.state.target(&requested.target).replicas = running;
     draft.wake_waiting(&requested.target);
     let mut reason = sentence::completed(&requested, action);
@@ -59,7 +60,7 @@ fn after_success(draft: &mut Draft<'_>, requested: &Requested) -> Option<String>
 
 /// Fails the current incident, whose action was undone and which alerts still hold.
 pub(super) fn fail_undone(draft: &mut Draft<'_>, failure: Failure) -> String {
-    let message = sentence::failed_and_undone(draft.memory(), &failure);
+    let message = sentence::gives_up(draft.memory(), &failure.message);
     life::fail(
         draft,
         Failure {
@@ -72,14 +73,11 @@ pub(super) fn fail_undone(draft: &mut Draft<'_>, failure: Failure) -> String {
 
 /// Folds `action.failed`.
 pub(super) fn failed(draft: &mut Draft<'_>, action: &ActionFailed) {
-    let Some(requested) = end(draft, action.action_id) else {
-        return stale(
-            draft,
-            &action.target,
-            action.action_id,
-            action.running_replicas,
-        );
+    let Some(mut requested) = end(draft, action.action_id) else {
+        let running = action.running_replicas;
+        return stale(draft, &action.target, action.action_id, running);
     };
+    requested.previous = requested.previous.or(action.previous_replicas);
     let target = draft.state.target(&requested.target);
     let rule = rule_of(&requested);
     let said = match &action.reason {
@@ -148,7 +146,7 @@ fn undo(
     if let Some(incident) = draft.current(requested.incident_id) {
         incident.undone = Some(Failure {
             code,
-            message: what.clone(),
+            message: sentence::undone(&what, to),
             action_id: requested.action_id,
         });
     }

@@ -6,7 +6,7 @@ use shared_events::{
     incident::ReasonCode,
 };
 
-use super::{Bounds, Busy, Failure, Incident, Memory, Pause, Requested, RulesLoaded};
+use super::{Bounds, Busy, Incident, Memory, Pause, Requested, RulesLoaded};
 
 pub(super) const SETTLES: &str = "closes unless an alert fires again";
 pub(super) const VERIFIES: &str = "looks whether its alerts have cleared";
@@ -242,8 +242,8 @@ pub(super) fn undoes(what: &str, target: &str, to: i32) -> String {
     format!("{what} Putting {target} back to {}.", replicas(to))
 }
 
-pub(super) fn failed_and_undone(memory: &Memory, failure: &Failure) -> String {
-    gives_up(memory, &format!("{} Undone.", failure.message))
+pub(super) fn undone(what: &str, to: i32) -> String {
+    format!("{what} Back to {to}.")
 }
 
 pub(super) fn load_stays_high(memory: &Memory, within: TimeDelta) -> String {

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{Incident, Requested, Timer};
 
-/// Episodes known to be over that a correlation remembers, for one that is raised late.
+/// Episodes known to be over, and places in the order of keys, that a correlation remembers.
 const REMEMBERED: usize = 64;
 
 /// The state of a decision.
@@ -163,7 +163,12 @@ impl Correlation {
     pub fn see(&mut self, event: &Sequence) {
         match self.sequences.iter_mut().find(|seen| seen.is_of(event)) {
             Some(seen) => seen.last = seen.last.max(event.last),
-            None => self.sequences.push(event.clone()),
+            None => {
+                if self.sequences.len() == REMEMBERED {
+                    self.sequences.remove(0);
+                }
+                self.sequences.push(event.clone());
+            }
         }
     }
 }

@@ -62,20 +62,19 @@ fn verify(draft: &mut Draft<'_>, timer: &Timer) {
         let message = ended::fail_undone(draft, failure);
         return draft.say(None, Said::new(Outcome::StillFiring, message));
     }
+    let before = draft.memory().pending.len();
     let refused = act_again(draft, Scope::Holding, (Urgency::Normal, None));
-    if draft.memory().is_pending(id) {
+    if draft.memory().pending.len() > before {
         return;
     }
     let passing: Vec<&Held> = refused.iter().filter(|held| held.passes()).collect();
-    match passing.as_slice() {
-        [] => still_firing(draft, &verify),
-        waiting => {
-            let due = look_again_at(draft, waiting, &verify);
-            life::verify_at(draft, id, due, (verify.action_id, verify.within_ms));
-            let reason = sentence::looks_again(due);
-            draft.say(None, Said::new(Outcome::StillFiring, reason));
-        }
+    if passing.is_empty() && !draft.memory().is_pending(id) {
+        return still_firing(draft, &verify);
     }
+    let due = look_again_at(draft, &passing, &verify);
+    life::verify_at(draft, id, due, (verify.action_id, verify.within_ms));
+    let said = Said::new(Outcome::StillFiring, sentence::looks_again(due));
+    draft.say(None, said);
 }
 
 /// When the first refusal ends, but not later than after the time that the action was given.

@@ -114,7 +114,7 @@ fn a_failed_action_is_undone_once_and_the_incident_fails_if_that_does_not_help()
     assert_eq!(code, ReasonCode::ActionFailed);
     assert!(
         message.starts_with(
-            "Scale app ? -> 2 failed after 16 s: app-2 never healthy (503 cannot reach upstream cache.invalid:6379). Undone. HighCPU still fires"
+            "Scale app 1 -> 2 failed after 16 s: app-2 never healthy (503 cannot reach upstream cache.invalid:6379). Back to 1. HighCPU still fires"
         ),
         "{message}"
     );
