@@ -141,6 +141,9 @@ pub(crate) enum Command {
     /// Topics and the events in them
     #[command(subcommand)]
     Topic(TopicCommand),
+    /// Dead letters: events that a service could not handle
+    #[command(subcommand)]
+    Dlq(DlqCommand),
     /// Look at every part and say what to do about what is wrong
     Doctor,
     /// Completions for a shell, on standard output
@@ -228,6 +231,14 @@ pub(crate) struct Because {
     pub(crate) actor: Option<String>,
     #[arg(long, env = "USER", hide = true)]
     pub(crate) login: Option<String>,
+}
+
+impl Because {
+    /// Who it is, as far as that is known.
+    pub(crate) fn actor(&self) -> &str {
+        let actor = self.actor.as_ref().or(self.login.as_ref());
+        actor.map_or("unknown", String::as_str)
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -353,4 +364,46 @@ pub(crate) struct TailArgs {
 
 fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|error| format!("{error}: write 30m, 1h or 2d"))
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DlqCommand {
+    /// What died, where and why; newest first
+    Ls(DlqList),
+    /// One letter: its headers, and its event decoded if that is possible
+    Show {
+        /// Event id or its first 6 or more digits, or the place FROM of `dlq ls`
+        id: String,
+    },
+    /// Give dead events to their consumer again, once the cause is mended
+    Redrive(Redrive),
+}
+
+/// Which dead letters.
+#[derive(Debug, Args)]
+pub(crate) struct DlqList {
+    /// Only of this service: rules, action-runner, incident-store
+    #[arg(long)]
+    pub(crate) consumer: Option<String>,
+    #[command(flatten)]
+    pub(crate) limit: Limit,
+}
+
+/// Which events to give again.
+#[derive(Debug, Args)]
+pub(crate) struct Redrive {
+    /// Event ids or their first 6 or more digits, or places FROM of `dlq ls`
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    pub(crate) ids: Vec<String>,
+    /// Every event that has a dead letter
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Only of this service
+    #[arg(long)]
+    pub(crate) consumer: Option<String>,
+    /// Only say what would be done
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) because: Because,
 }

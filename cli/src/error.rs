@@ -33,6 +33,8 @@ pub(crate) enum Error {
     },
     #[error("there is no topic {topic} at {brokers}; `eventpulse topic ls` lists what is there")]
     NoTopic { topic: String, brokers: String },
+    #[error("there is no dead letter {id}; `eventpulse dlq ls` lists them")]
+    NoLetter { id: String },
     #[error("{0}")]
     Usage(String),
     /// The command has printed what is wrong itself.
@@ -46,7 +48,7 @@ impl Error {
     /// As `--help` lists them.
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
-            Self::Refused { status: 404, .. } | Self::NoTopic { .. } => 3,
+            Self::Refused { status: 404, .. } | Self::NoTopic { .. } | Self::NoLetter { .. } => 3,
             Self::Refused { status: 409, .. } => 4,
             Self::Unreachable { .. } | Self::Kafka { .. } => 5,
             Self::Usage(_) => 2,

@@ -2,6 +2,7 @@
 
 mod args;
 mod client;
+mod dlq;
 mod doctor;
 mod error;
 mod incident;
@@ -17,7 +18,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 
 use crate::{
-    args::{Cli, Command, IncidentCommand, RulesCommand, TargetCommand, TopicCommand},
+    args::{Cli, Command, DlqCommand, IncidentCommand, RulesCommand, TargetCommand, TopicCommand},
     client::Client,
     error::{Error, chain},
     output::Output,
@@ -75,6 +76,11 @@ async fn run(cli: Cli) -> Result<(), Error> {
         Command::Resume(args) => verbs::resume(&client, output, &args).await,
         Command::Topic(TopicCommand::Ls) => topic::list(&servers, output).await,
         Command::Topic(TopicCommand::Tail(args)) => topic::tail(&servers, &client, &args).await,
+        Command::Dlq(command) => match command {
+            DlqCommand::Ls(args) => dlq::list(&servers, output, &args).await,
+            DlqCommand::Show { id } => dlq::show(&servers, &client, output, &id).await,
+            DlqCommand::Redrive(args) => dlq::redrive(&servers, output, &args).await,
+        },
         Command::Doctor => doctor::doctor(&servers, &client, output).await,
         Command::Completions { shell } => {
             let mut command = Cli::command();

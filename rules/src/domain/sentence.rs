@@ -189,7 +189,7 @@ pub(super) fn asks(rule: &str, target: &str, previous: Option<i32>, desired: i32
 }
 
 pub(super) fn awaits(requested: &Requested) -> String {
-    format!("{}; given up at the time given", change(requested))
+    format!("{}, given up if it has not ended", change(requested))
 }
 
 pub(super) fn completed(requested: &Requested, action: &ActionCompleted) -> String {
