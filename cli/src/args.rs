@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::{backtest::BacktestArgs, rules::RulesCommand, why::WhyArgs};
+
 /// EventPulse from the command line: incidents, people's verbs, topics, and what is wrong.
 #[derive(Debug, Parser)]
 #[command(name = "eventpulse", version, after_help = EXIT_CODES)]
@@ -128,9 +130,13 @@ pub(crate) enum Command {
     /// What may be scaled
     #[command(subcommand)]
     Target(TargetCommand),
-    /// The rules that run
+    /// Why an alert led to something, or to nothing: through all four services
+    Why(WhyArgs),
+    /// Rules as code: check, test, compare, apply, roll back
     #[command(subcommand)]
     Rules(RulesCommand),
+    /// Try rules on the real past, in memory: what would have been decided
+    Backtest(BacktestArgs),
     /// Why a rule fired, or did not
     #[command(subcommand)]
     Decision(DecisionCommand),
@@ -264,14 +270,6 @@ pub(crate) enum TargetCommand {
         #[arg(long)]
         yes: bool,
     },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum RulesCommand {
-    /// The active rules
-    Ls,
-    /// Read the rules file again; an invalid one changes nothing
-    Reload,
 }
 
 #[derive(Debug, Subcommand)]

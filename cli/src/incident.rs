@@ -57,7 +57,7 @@ pub(crate) async fn list(
 }
 
 /// A time, or how long ago.
-fn moment(output: Output, text: &str) -> Result<String, Error> {
+pub(crate) fn moment(output: Output, text: &str) -> Result<String, Error> {
     if let Ok(at) = DateTime::parse_from_rfc3339(text) {
         return Ok(at.to_utc().to_rfc3339_opts(SecondsFormat::Micros, true));
     }

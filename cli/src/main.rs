@@ -1,6 +1,7 @@
 //! `eventpulse`: EventPulse from the command line.
 
 mod args;
+mod backtest;
 mod client;
 mod doctor;
 mod error;
@@ -8,16 +9,18 @@ mod incident;
 mod kafka;
 mod list;
 mod output;
+mod rules;
 mod topic;
 mod verbs;
 mod watch;
+mod why;
 
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
 use crate::{
-    args::{Cli, Command, IncidentCommand, RulesCommand, TargetCommand, TopicCommand},
+    args::{Cli, Command, IncidentCommand, TargetCommand, TopicCommand},
     client::Client,
     error::{Error, chain},
     output::Output,
@@ -68,8 +71,9 @@ async fn run(cli: Cli) -> Result<(), Error> {
         Command::Action(command) => list::actions(&client, output, &command).await,
         Command::Target(TargetCommand::Ls) => list::targets(&client, output).await,
         Command::Target(TargetCommand::Prune { yes }) => verbs::prune(&client, output, yes).await,
-        Command::Rules(RulesCommand::Ls) => list::rules(&client, output).await,
-        Command::Rules(RulesCommand::Reload) => verbs::reload(&client, output).await,
+        Command::Why(args) => why::why(&servers, &client, output, &args).await,
+        Command::Rules(command) => rules::run(&client, output, &command).await,
+        Command::Backtest(args) => backtest::run(&servers, &client, output, &args).await,
         Command::Decision(command) => list::decisions(&client, output, &command).await,
         Command::Pause(args) => verbs::pause(&client, output, &args).await,
         Command::Resume(args) => verbs::resume(&client, output, &args).await,

@@ -124,7 +124,7 @@ fn target(what: &What) -> (String, String) {
     }
 }
 
-fn because(because: &Because) -> Value {
+pub(crate) fn because(because: &Because) -> Value {
     let actor = because.actor.as_ref().or(because.login.as_ref());
     let mut body = Map::new();
     let actor = actor.map_or("unknown", String::as_str);

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod active;
+pub mod backtest;
 pub mod batch;
 pub mod config;
 pub mod domain;

@@ -74,10 +74,11 @@ fn drop_late_activations(works: &mut Vec<Work<Input>>, activation: i64) {
 }
 
 /// What inputs do not say of themselves.
-struct Known {
-    actions: HashMap<ActionId, (String, String)>,
-    strays: HashMap<EpisodeId, Vec<String>>,
-    incidents: HashMap<IncidentId, String>,
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    pub(crate) actions: HashMap<ActionId, (String, String)>,
+    pub(crate) strays: HashMap<EpisodeId, Vec<String>>,
+    pub(crate) incidents: HashMap<IncidentId, String>,
 }
 
 impl Known {
@@ -113,7 +114,7 @@ fn action_id(action: &ActionEvent) -> Option<ActionId> {
 }
 
 /// Commands about an incident that nobody knows are answered without a decision.
-fn refuse_unknown(works: &mut Vec<Work<Input>>, known: &Known, produced: &mut Produced) {
+pub(crate) fn refuse_unknown(works: &mut Vec<Work<Input>>, known: &Known, produced: &mut Produced) {
     works.retain(|work| {
         let Input::Command(command) = &work.input else {
             return true;
@@ -132,7 +133,7 @@ fn refuse_unknown(works: &mut Vec<Work<Input>>, known: &Known, produced: &mut Pr
     });
 }
 
-fn plan(rules: &RuleSet, known: &Known, work: &Work<Input>) -> Plan {
+pub(crate) fn plan(rules: &RuleSet, known: &Known, work: &Work<Input>) -> Plan {
     let key = topic_key(work);
     let to = |key: &str| {
         vec![Route {
@@ -183,7 +184,7 @@ async fn take_timers(conn: &mut PgConnection, works: &mut Vec<Work<Input>>) -> R
 }
 
 /// Whether a work begins or ends the pause of all targets.
-fn pauses_all(work: &Work<Input>) -> bool {
+pub(crate) fn pauses_all(work: &Work<Input>) -> bool {
     let Input::Command(command) = &work.input else {
         return false;
     };
@@ -194,7 +195,7 @@ fn pauses_all(work: &Work<Input>) -> bool {
 }
 
 /// Targets that the fold of a work may read or change.
-fn targets_of(
+pub(crate) fn targets_of(
     rules: &RuleSet,
     known: &Known,
     correlations: &HashMap<String, Correlation>,

@@ -54,7 +54,7 @@ pub(crate) async fn save(conn: &mut PgConnection, batch: Batch) -> Result<Saved<
     })
 }
 
-fn requested(events: &[Said]) -> Vec<&ActionRequested> {
+pub(crate) fn requested(events: &[Said]) -> Vec<&ActionRequested> {
     events
         .iter()
         .filter_map(|said| match &said.event {

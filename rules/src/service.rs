@@ -101,7 +101,7 @@ impl Service for RuleEngine {
 }
 
 /// Words from a container may hold NUL characters, which Postgres refuses.
-fn without_nul(mut event: ActionEvent) -> ActionEvent {
+pub(crate) fn without_nul(mut event: ActionEvent) -> ActionEvent {
     let message = match &mut event {
         ActionEvent::Completed(action) => &mut action.message,
         ActionEvent::Failed(action) => &mut action.message,

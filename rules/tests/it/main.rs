@@ -1,5 +1,6 @@
 //! The Rule Engine on a real Postgres, and on a real Kafka where that matters.
 
+mod backtest;
 mod batches;
 mod commands;
 mod http;
