@@ -1,18 +1,19 @@
 //! Folds the past through a rule set.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
-use chrono::TimeDelta;
 use serde::Serialize;
 use service_kit::{Trace, Work};
 use shared_events::{ActionEvent, ActionId, EventId, Timestamp, TopicEvent};
+use uuid::Uuid;
 
 use super::{
     Assume, Decision, Event, Message, Order, Recorded,
     assume::Happened,
+    report::is_same,
     steps::{Step, Steps},
     world::World,
 };
@@ -21,8 +22,6 @@ use crate::{
     service::Input,
 };
 
-/// A timer that is due so shortly before the past ends may not have fired then.
-const SLACK: TimeDelta = TimeDelta::seconds(5);
 /// Steps between two reports of progress.
 const STRIDE: usize = 1000;
 
@@ -59,14 +58,22 @@ enum Due {
     Ending(ActionEvent),
 }
 
-struct Replay {
+struct Replay<'a> {
     world: World,
     assume: Assume,
     hash: String,
     happened: Happened,
+    then: HashMap<Uuid, Vec<&'a Decision>>,
     /// Timers that fired then, with the time that they were set for.
     fired: HashSet<(EventId, Timestamp)>,
+    /// Correlations that are not as they were then: their timers go by time. Those of the others
+    /// fire when they fired then, however late, and not at all when they did not.
+    apart: BTreeSet<String>,
+    /// There is no order to keep to: every correlation goes by time.
+    free: bool,
     due: BTreeMap<(Timestamp, EventId), Due>,
+    /// Due timers of correlations that are as they were, and that did not fire then.
+    held: BTreeMap<String, Vec<Timer>>,
     end: Timestamp,
     replayed: Replayed,
 }
@@ -81,20 +88,22 @@ pub fn replay(
     progress: &mut dyn FnMut(usize, usize),
 ) -> Replayed {
     let steps = Steps::of(recorded);
-    let slack = match steps.order {
-        Order::Recorded | Order::PartlyEstimated => SLACK,
-        Order::Estimated => TimeDelta::zero(),
-    };
-    let last = steps.end().unwrap_or(Timestamp::UNIX_EPOCH) - slack;
-    let end = recorded.until.map_or(last, |until| until.max(last));
+    let last = steps.end().unwrap_or(Timestamp::UNIX_EPOCH);
     let mut replay = Replay {
         assume,
         hash: rules.hash.clone(),
         world: World::new(rules),
         happened: Happened::of(&recorded.messages),
+        then: then(&recorded.decisions),
         fired: fired(&steps),
+        apart: BTreeSet::new(),
+        free: match steps.order {
+            Order::Recorded => false,
+            Order::PartlyEstimated | Order::Estimated => true,
+        },
         due: BTreeMap::new(),
-        end,
+        held: BTreeMap::new(),
+        end: recorded.until.map_or(last, |until| until.max(last)),
         replayed: Replayed {
             order: steps.order,
             decisions: Vec::with_capacity(steps.steps.len()),
@@ -117,6 +126,14 @@ pub fn replay(
     replay.replayed
 }
 
+fn then(decisions: &[Decision]) -> HashMap<Uuid, Vec<&Decision>> {
+    let mut then: HashMap<Uuid, Vec<&Decision>> = HashMap::new();
+    for made in decisions {
+        then.entry(made.event_id).or_default().push(made);
+    }
+    then
+}
+
 fn fired(steps: &Steps<'_>) -> HashSet<(EventId, Timestamp)> {
     let timer = |(_, step): &(Timestamp, Step<'_>)| match step {
         Step::Timer(timer) => Some((timer.id, timer.due)),
@@ -125,7 +142,7 @@ fn fired(steps: &Steps<'_>) -> HashSet<(EventId, Timestamp)> {
     steps.steps.iter().filter_map(timer).collect()
 }
 
-impl Replay {
+impl Replay<'_> {
     /// What is due before `at` and was not then.
     fn pass_time(&mut self, at: Timestamp) {
         let until = at.min(self.end);
@@ -134,7 +151,11 @@ impl Replay {
                 return;
             }
             match first.remove() {
-                Due::Timer(timer) => self.wake(timer),
+                Due::Timer(timer) if self.is_apart(&timer.key) => self.wake(timer),
+                Due::Timer(timer) => {
+                    let held = self.held.entry(timer.key.clone()).or_default();
+                    held.push(timer);
+                }
                 Due::Ending(event) => self.end_action(event),
             }
         }
@@ -166,6 +187,7 @@ impl Replay {
                 };
                 if self.is_moot(action) {
                     self.replayed.moot += 1;
+                    self.compare(message.event.id(), &[]);
                     return;
                 }
                 Input::Action(Arc::new((**event).clone()))
@@ -187,7 +209,45 @@ impl Replay {
     fn wake(&mut self, timer: Timer) {
         if self.world.take(&timer) {
             self.fold(timer.id, Input::Timer(timer));
+        } else {
+            self.compare(timer.id, &[]);
         }
+    }
+
+    fn is_apart(&self, key: &str) -> bool {
+        self.free || self.apart.contains(key)
+    }
+
+    /// Notes which correlations are not as they were then.
+    fn compare(&mut self, id: EventId, made: &[Decision]) {
+        let then = self.then.get(&id.uuid()).map_or(&[][..], Vec::as_slice);
+        let differ = |made: &Decision| {
+            let twin = then
+                .iter()
+                .find(|then| then.correlation_key == made.correlation_key);
+            twin.is_none_or(|twin| !is_same(twin, made))
+        };
+        let other = made.iter().filter(|made| differ(made));
+        let gone = then.iter().copied().filter(|then| {
+            !made
+                .iter()
+                .any(|made| made.correlation_key == then.correlation_key)
+        });
+        let keys: Vec<String> = other
+            .chain(gone)
+            .map(|made| made.correlation_key.clone())
+            .collect();
+        for key in keys {
+            self.part(key);
+        }
+    }
+
+    /// From now on this correlation goes by time.
+    fn part(&mut self, key: String) {
+        for timer in self.held.remove(&key).unwrap_or_default() {
+            self.due.insert((timer.due, timer.id), Due::Timer(timer));
+        }
+        self.apart.insert(key);
     }
 
     fn end_action(&mut self, event: ActionEvent) {
@@ -197,9 +257,14 @@ impl Replay {
     fn fold(&mut self, id: EventId, input: Input) {
         let folded = self.world.fold(Work::local(id, Trace::default(), input));
         let made = folded.rows.into_iter();
-        let made = made.map(|row| Decision::of(row, &self.hash));
+        let made: Vec<Decision> = made.map(|row| Decision::of(row, &self.hash)).collect();
+        self.compare(id, &made);
+        let parted = made.iter().any(|made| self.is_apart(&made.correlation_key));
         self.replayed.decisions.extend(made);
         for timer in folded.armed {
+            if parted && !self.is_apart(&timer.key) {
+                self.part(timer.key.clone());
+            }
             // one that fired then waits for its place in the order
             if !self.fired.contains(&(timer.id, timer.due)) {
                 self.due.insert((timer.due, timer.id), Due::Timer(timer));

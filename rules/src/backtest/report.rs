@@ -199,7 +199,8 @@ fn bytes(decision: &Decision) -> Vec<u8> {
     serde_json::to_vec(decision).expect("strings, numbers and times only")
 }
 
-fn is_same(then: &Decision, now: &Decision) -> bool {
+/// The same answers and events; versions aside.
+pub(super) fn is_same(then: &Decision, now: &Decision) -> bool {
     let said = |answer: &Answer| Answer {
         version: None,
         ..answer.clone()
