@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use service_kit::Work;
-use shared_events::{ActionEvent, AlertEvent, AlertId, EpisodeId, action::ALL_TARGETS};
+use shared_events::{ActionEvent, AlertEvent, AlertId, EpisodeId, Labels, action::ALL_TARGETS};
 
 use crate::{
     batch::{Batch, Plan, Produced, Said},
@@ -12,7 +12,7 @@ use crate::{
         decide_owned,
     },
     service::Input,
-    store::decisions::{Row, StoredOutcome},
+    store::decisions::{Row, StoredOutcome, decision_id},
 };
 
 pub(crate) fn fold(batch: &mut Batch, work: &Work<Input>) {
@@ -56,7 +56,7 @@ fn decide_one(
         everything: batch.everything.take(),
     };
     let decision = decide_owned(&batch.rules, state, &input);
-    let row = row(work, &input, &decision);
+    let row = row(work, &input, &decision, plan.routes.len() > 1);
     keep(batch, work, plan, decision);
     batch.produced.rows.push(row);
 }
@@ -124,14 +124,17 @@ fn kind(input: &Input, route: &Route) -> Option<Kind> {
     })
 }
 
-fn row(work: &Work<Input>, input: &Decided, decision: &Decision) -> Row {
+fn row(work: &Work<Input>, input: &Decided, decision: &Decision, shared: bool) -> Row {
     let emitted = decision.effects.iter().filter_map(|effect| match effect {
-        Effect::Emit(event) => Some(event.id().uuid()),
+        Effect::Emit(event) => Some((event.id().uuid(), event.name())),
         Effect::Arm(_) | Effect::Disarm(_) => None,
     });
+    let (emitted, emitted_types) = emitted.unzip();
     let verdicts = decision.facts.verdicts.iter().cloned();
+    let key = &decision.state.correlation.key;
     Row {
-        key: decision.state.correlation.key.clone(),
+        decision_id: shared.then(|| decision_id(work.id.uuid(), key)),
+        key: key.clone(),
         seq: decision.state.correlation.decisions,
         input_id: work.id,
         input: input.kind.name(),
@@ -142,7 +145,9 @@ fn row(work: &Work<Input>, input: &Decided, decision: &Decision) -> Row {
         at: input.at(),
         read: decision.facts.read.clone(),
         outcomes: verdicts.map(StoredOutcome::from).collect(),
-        emitted: emitted.collect(),
+        emitted,
+        emitted_types,
+        said: said(&work.input),
     }
 }
 
@@ -162,6 +167,17 @@ fn alert(input: &Input) -> Option<(AlertId, EpisodeId)> {
         Input::Alert(alert) => Some(match &**alert {
             AlertEvent::Raised(alert) => (alert.alert_id, alert.episode_id),
             AlertEvent::Resolved(alert) => (alert.alert_id, alert.episode_id),
+        }),
+        Input::Action(_) | Input::Timer(_) | Input::Command(_) | Input::Activate(_) => None,
+    }
+}
+
+/// What an alert said, but for the labels of its series.
+fn said(input: &Input) -> Option<(Labels, Option<i64>)> {
+    match input {
+        Input::Alert(alert) => Some(match &**alert {
+            AlertEvent::Raised(alert) => (alert.annotations.clone(), Some(alert.occurrence)),
+            AlertEvent::Resolved(alert) => (alert.annotations.clone(), None),
         }),
         Input::Action(_) | Input::Timer(_) | Input::Command(_) | Input::Activate(_) => None,
     }

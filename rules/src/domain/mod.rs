@@ -19,6 +19,8 @@ mod act;
 mod command;
 pub mod condition;
 mod condition_check;
+mod condition_steps;
+mod condition_text;
 mod decide;
 pub mod decision;
 mod draft;

@@ -111,8 +111,8 @@ pub(super) fn already_over(alert: &AlertRaised) -> String {
     format!("{name} was over before it was heard of: nothing was done")
 }
 
-pub(super) fn condition_false(source: &str) -> String {
-    format!("`when` is false: {source}")
+pub(super) fn condition_false(source: &str, worked_out: &str) -> String {
+    format!("`when` is false: {source} ({worked_out})")
 }
 
 pub(super) fn condition_unclear(source: &str, error: &str) -> String {

@@ -2,6 +2,8 @@
 
 mod commands;
 mod decisions;
+mod explain;
+mod explained;
 mod pauses;
 mod query;
 mod rules;
@@ -28,6 +30,8 @@ pub(crate) fn router(api: Api) -> OpenApiRouter {
         .routes(routes!(rules::list))
         .routes(routes!(rules::reload))
         .routes(routes!(decisions::list))
+        .routes(routes!(explain::show))
+        .routes(routes!(explain::why))
         .routes(routes!(pauses::list))
         .routes(routes!(pauses::pause))
         .routes(routes!(pauses::resume))

@@ -3,6 +3,7 @@
 
 pub(crate) mod correlations;
 pub(crate) mod decisions;
+pub(crate) mod explain;
 pub(crate) mod lookups;
 pub(crate) mod read;
 pub(crate) mod rule_sets;

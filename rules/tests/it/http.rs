@@ -323,6 +323,8 @@ async fn the_api_describes_itself() -> Result<()> {
     for path in [
         "/api/v1/rules",
         "/api/v1/decisions",
+        "/api/v1/decisions/{id}",
+        "/api/v1/explain",
         "/api/v1/pauses",
         "/api/v1/targets/{target}/pause",
         "/api/v1/targets/{target}/resume",

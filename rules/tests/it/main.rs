@@ -2,6 +2,7 @@
 
 mod batches;
 mod commands;
+mod explain;
 mod http;
 mod kafka;
 mod reload;
