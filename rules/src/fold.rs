@@ -7,6 +7,7 @@ use shared_events::{ActionEvent, AlertEvent, AlertId, EpisodeId, Labels, action:
 
 use crate::{
     batch::{Batch, Plan, Produced, Said},
+    changes::Returned,
     domain::{
         Correlation, Decision, Effect, Input as Decided, Kind, Route, Sequence, State, Verb,
         decide_owned,
@@ -43,7 +44,8 @@ fn decide_one(
     work: &Work<Input>,
     (correlation, route, plan): (Correlation, &Route, &Plan),
 ) {
-    let Some(kind) = kind(&work.input, route) else {
+    let returned = batch.changes.get(&work.id).cloned();
+    let Some(kind) = kind(&work.input, route, returned.as_ref()) else {
         batch.correlations.insert(route.key.clone(), correlation);
         return;
     };
@@ -59,6 +61,9 @@ fn decide_one(
     let row = row(work, &input, &decision, plan.routes.len() > 1);
     keep(batch, work, plan, decision);
     batch.produced.rows.push(row);
+    if let Some(returned) = returned {
+        batch.produced.returned.push((work.clone(), returned));
+    }
 }
 
 /// Puts the states back and collects what must be done.
@@ -98,7 +103,7 @@ fn keep(batch: &mut Batch, work: &Work<Input>, plan: &Plan, decision: Decision) 
 }
 
 /// What the domain sees of an input under this route.
-fn kind(input: &Input, route: &Route) -> Option<Kind> {
+fn kind(input: &Input, route: &Route, returned: Option<&Returned>) -> Option<Kind> {
     let rules = route.rules.clone();
     Some(match input {
         Input::Alert(alert) => match &**alert {
@@ -121,6 +126,8 @@ fn kind(input: &Input, route: &Route) -> Option<Kind> {
         Input::Timer(timer) => Kind::Timer(timer.clone()),
         Input::Command(command) => Kind::Command(command.clone()),
         Input::Activate(activation) => Kind::RulesLoaded(activation.loaded.clone()),
+        Input::Changed(_) => Kind::RulesLoaded(returned?.loaded.clone()),
+        Input::Propose(_) => return None,
     })
 }
 
@@ -138,7 +145,7 @@ fn row(work: &Work<Input>, input: &Decided, decision: &Decision, shared: bool) -
         seq: decision.state.correlation.decisions,
         input_id: work.id,
         input: input.kind.name(),
-        detail: detail(&work.input),
+        detail: detail(&work.input, &input.kind),
         position: work.delivery().map(|delivery| delivery.position.clone()),
         alert: alert(&work.input),
         incident: decision.facts.incident,
@@ -151,10 +158,19 @@ fn row(work: &Work<Input>, input: &Decided, decision: &Decision, shared: bool) -
     }
 }
 
-/// The input itself, when no topic has it.
-fn detail(input: &Input) -> Option<serde_json::Value> {
+/// The input itself, when no topic has it; of a change of rules what it came to.
+fn detail(input: &Input, kind: &Kind) -> Option<serde_json::Value> {
     let detail = match input {
-        Input::Alert(_) | Input::Action(_) => return None,
+        Input::Alert(_) | Input::Action(_) | Input::Propose(_) => return None,
+        Input::Changed(_) => match kind {
+            Kind::RulesLoaded(loaded) => serde_json::to_value(loaded),
+            Kind::Raised { .. }
+            | Kind::Resolved { .. }
+            | Kind::Completed(_)
+            | Kind::Failed(_)
+            | Kind::Timer(_)
+            | Kind::Command(_) => return None,
+        },
         Input::Timer(timer) => serde_json::to_value(timer),
         Input::Command(command) => serde_json::to_value(command),
         Input::Activate(activation) => serde_json::to_value(&activation.loaded),
@@ -168,7 +184,12 @@ fn alert(input: &Input) -> Option<(AlertId, EpisodeId)> {
             AlertEvent::Raised(alert) => (alert.alert_id, alert.episode_id),
             AlertEvent::Resolved(alert) => (alert.alert_id, alert.episode_id),
         }),
-        Input::Action(_) | Input::Timer(_) | Input::Command(_) | Input::Activate(_) => None,
+        Input::Action(_)
+        | Input::Timer(_)
+        | Input::Command(_)
+        | Input::Activate(_)
+        | Input::Changed(_)
+        | Input::Propose(_) => None,
     }
 }
 
@@ -179,7 +200,12 @@ fn said(input: &Input) -> Option<(Labels, Option<i64>)> {
             AlertEvent::Raised(alert) => (alert.annotations.clone(), Some(alert.occurrence)),
             AlertEvent::Resolved(alert) => (alert.annotations.clone(), None),
         }),
-        Input::Action(_) | Input::Timer(_) | Input::Command(_) | Input::Activate(_) => None,
+        Input::Action(_)
+        | Input::Timer(_)
+        | Input::Command(_)
+        | Input::Activate(_)
+        | Input::Changed(_)
+        | Input::Propose(_) => None,
     }
 }
 
@@ -203,7 +229,7 @@ fn note(produced: &mut Produced, input: &Input, plan: &Plan) {
             }
             Verb::Retry { .. } | Verb::Close { .. } => {}
         },
-        Input::Action(_) | Input::Timer(_) => {}
+        Input::Action(_) | Input::Timer(_) | Input::Changed(_) | Input::Propose(_) => {}
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod active;
 pub mod batch;
+pub mod changes;
 pub mod config;
 pub mod domain;
 pub mod files;
@@ -19,7 +20,7 @@ use service_kit::{Error, Kit, Parts};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-pub use config::Config;
+pub use config::{Config, RulesSource};
 use service::RuleEngine;
 use workers::reload::Reloader;
 
@@ -48,6 +49,9 @@ pub async fn run(
             workers: workers::all(kit, &reloader, retention),
         }
     };
-    let engine = RuleEngine::default();
+    let engine = RuleEngine {
+        file_rules: config.rules_source == RulesSource::File,
+        ..RuleEngine::default()
+    };
     service_kit::run(config.kit, engine, &MIGRATOR, listener, shutdown, parts).await
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use shared_events::{ActionId, Labels, Timestamp};
 
 use super::{
-    Action, Matcher, Outcome, Role, Rule, RuleRef, RuleSet, Snapshot, Verdict,
+    Action, Matcher, Outcome, Role, Rule, RuleRef, RuleSet, Snapshot, Standing, Verdict,
     condition::{Condition, Facts, Step},
 };
 
@@ -27,6 +27,7 @@ pub struct Seen<'a> {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Explained {
     pub rule: RuleRef,
+    pub standing: Standing,
     pub incident: Role,
     pub matched: bool,
     pub matchers: Vec<MatcherSeen>,
@@ -78,6 +79,7 @@ pub fn explain(rules: &RuleSet, seen: &Seen<'_>) -> Vec<Explained> {
         let action = rule.action.as_ref();
         Explained {
             rule: RuleRef::from(rule),
+            standing: rule.standing,
             incident: rule.incident,
             matched,
             matchers: rule.matchers.iter().map(|m| matcher(m, seen)).collect(),
@@ -130,7 +132,7 @@ fn acting(rules: &RuleSet, (rule, action): (&Rule, &Action), seen: &Seen<'_>) ->
     let target = seen.labels.get(&action.target_label);
     let bounds = target.and_then(|name| rules.targets.get(name));
     let known = target.and_then(|name| seen.read.targets.get(name));
-    let asked = known.and_then(|known| known.asked_at.get(&rule.name));
+    let asked = known.and_then(|known| known.asked_at.get(&rule.cooldown_key()));
     let until = asked.zip(action.cooldown).map(|(at, delta)| *at + delta);
     ActionSeen {
         target: target.cloned(),
@@ -167,5 +169,6 @@ fn no_match(rule: &Rule, labels: &Labels) -> Verdict {
         reason: format!("{} wants {}", rule.name, causes.join("; ")),
         inputs: BTreeMap::new(),
         emitted: Vec::new(),
+        shadow: !rule.is_live(),
     }
 }

@@ -90,6 +90,8 @@ pub(super) struct RuleOutcome {
     inputs: serde_json::Value,
     /// Ids of the events that follow from this answer
     emitted: Vec<Uuid>,
+    /// Of a rule in state `shadow`: none of it happened, `inputs.would_emit` has what would have
+    shadow: bool,
 }
 
 impl From<StoredOutcome> for RuleOutcome {
@@ -101,6 +103,7 @@ impl From<StoredOutcome> for RuleOutcome {
             reason: stored.reason,
             inputs: stored.inputs,
             emitted: stored.emitted,
+            shadow: stored.shadow,
         }
     }
 }

@@ -216,7 +216,7 @@ fn unknown(about: About) -> String {
 fn never_seen(what: &str) -> Problem {
     let look = [
         "ingest: GET /api/v1/alerts says whether the alert was accepted; its rejects say why not (`eventpulse alert ls --rejected`)",
-        "ingest: GET /metrics, eventpulse_outbox_pending: it may wait to be sent (`eventpulse outbox ls`)",
+        "ingest: GET /metrics, eventpulse_outbox_depth: it may wait to be sent (`eventpulse outbox ls`)",
         "rules: GET /metrics, eventpulse_consumer_lag: it may wait in topic `alert` (`eventpulse topic ls`)",
         "topic alert.dlq.rules: it may be a dead letter (`eventpulse dlq ls`)",
         "rules: EVENTPULSE_DECISION_RETENTION: older decisions are forgotten",
@@ -293,14 +293,18 @@ async fn now(api: &Api, incident_id: Uuid) -> Result<IncidentNow, Problem> {
 
 fn changed(change: Change) -> RulesChange {
     let position = place(change.topic, change.partition, change.kafka_offset);
-    let loaded = change.detail.map(|detail| detail.0);
+    let (version, by) = match change.detail {
+        Some(detail) => (Some(detail.0.hash), detail.0.change),
+        None => (None, None),
+    };
+    let by = by.as_ref();
     RulesChange {
-        number: None,
-        hash: None,
-        version: loaded.map(|loaded| loaded.hash),
+        number: by.map(|by| by.number),
+        hash: by.map(|by| by.hash.clone()),
+        version,
         at: change.at,
-        actor: None,
-        reason: None,
+        actor: by.map(|by| by.actor.clone()),
+        reason: by.map(|by| by.reason.clone()),
         position,
     }
 }

@@ -21,6 +21,8 @@ use crate::{
 pub(super) struct RuleExplained {
     rule: String,
     version: String,
+    /// `live` or `shadow`
+    state: &'static str,
     /// `open` or `attach`
     incident: &'static str,
     matched: bool,
@@ -108,6 +110,7 @@ fn item(explained: explain::Explained, logged: &[StoredOutcome]) -> RuleExplaine
         answer: logged.cloned().or(silent).map(Into::into),
         rule: name,
         version: explained.rule.version,
+        state: explained.standing.as_str(),
         incident: match explained.incident {
             Role::Open => "open",
             Role::Attach => "attach",

@@ -49,6 +49,9 @@ pub(crate) struct StoredOutcome {
     pub(crate) inputs: serde_json::Value,
     #[serde(default)]
     pub(crate) emitted: Vec<Uuid>,
+    /// Of a rule in state shadow.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) shadow: bool,
 }
 
 impl From<Verdict> for StoredOutcome {
@@ -61,6 +64,7 @@ impl From<Verdict> for StoredOutcome {
             reason: verdict.reason,
             inputs: serde_json::Value::Object(verdict.inputs.into_iter().collect()),
             emitted: verdict.emitted.into_iter().map(EventId::uuid).collect(),
+            shadow: verdict.shadow,
         }
     }
 }

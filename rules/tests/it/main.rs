@@ -1,12 +1,14 @@
 //! The Rule Engine on a real Postgres, and on a real Kafka where that matters.
 
 mod batches;
+mod changes;
 mod commands;
 mod explain;
 mod http;
 mod kafka;
 mod reload;
 mod replay;
+mod shadows;
 mod story;
 mod support;
 mod timers;
