@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{backtest::BacktestArgs, rules::RulesCommand, why::WhyArgs};
+use crate::{
+    alert::SendArgs, backtest::BacktestArgs, export::ExportFormat, rules::RulesCommand,
+    why::WhyArgs,
+};
 
 /// EventPulse from the command line: incidents, people's verbs, topics, and what is wrong.
 #[derive(Debug, Parser)]
@@ -28,6 +31,9 @@ pub(crate) struct Global {
     /// Times in UTC instead of local time
     #[arg(long, global = true)]
     pub(crate) utc: bool,
+    /// Servers of this profile of ~/.config/eventpulse/config.toml; options and environment go first
+    #[arg(long, global = true, value_name = "NAME", env = "EVENTPULSE_PROFILE")]
+    pub(crate) profile: Option<String>,
     /// No colours, even on a terminal
     #[arg(long, global = true, env = "NO_COLOR", action = clap::ArgAction::SetTrue,
         value_parser = clap::builder::FalseyValueParser::new())]
@@ -161,6 +167,17 @@ pub(crate) enum IncidentCommand {
     Show {
         /// Id, or its first 6 or more digits
         id: String,
+        /// As it was then (RFC 3339), or so long ago (2h)
+        #[arg(long)]
+        as_of: Option<String>,
+    },
+    /// A post-mortem to start from: summary, actions, timeline with durations, decisions
+    Export {
+        /// Id, or its first 6 or more digits
+        id: String,
+        /// Markdown, if not -o json
+        #[arg(long, value_enum)]
+        format: Option<ExportFormat>,
     },
     /// The story alone
     Timeline {
@@ -190,6 +207,9 @@ pub(crate) struct IncidentList {
     /// Several with commas
     #[arg(long)]
     pub(crate) severity: Option<String>,
+    /// Incidents as they were then (RFC 3339), or so long ago (2h)
+    #[arg(long)]
+    pub(crate) as_of: Option<String>,
     /// Only what waits for a person
     #[arg(long)]
     pub(crate) needs_attention: bool,
@@ -246,6 +266,13 @@ pub(crate) enum AlertCommand {
         #[command(flatten)]
         limit: Limit,
     },
+    /// One series, whole
+    Show {
+        /// Its id
+        id: String,
+    },
+    /// Send one to Ingest, as Alertmanager does
+    Send(SendArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -257,6 +284,11 @@ pub(crate) enum ActionCommand {
         incident: Option<String>,
         #[command(flatten)]
         limit: Limit,
+    },
+    /// One action, with what was seen of it
+    Show {
+        /// Id, or its first 6 or more digits
+        id: String,
     },
 }
 
@@ -284,6 +316,11 @@ pub(crate) enum DecisionCommand {
         rule: Option<String>,
         #[command(flatten)]
         limit: Limit,
+    },
+    /// One decision: each rule, each matcher, each value
+    Show {
+        /// Its id, or that of its event
+        id: String,
     },
 }
 

@@ -97,6 +97,23 @@ impl Client {
         json(server, self.answer(server, request).await?).await
     }
 
+    /// POST of JSON with a bearer token.
+    pub(crate) async fn post_as(
+        &self,
+        server: Server,
+        path: &str,
+        token: &str,
+        body: &Value,
+    ) -> Result<Value, Error> {
+        let request = self
+            .http
+            .post(self.at(server, path, &[])?)
+            .bearer_auth(token)
+            .json(body)
+            .timeout(Duration::from_secs(40));
+        json(server, self.answer(server, request).await?).await
+    }
+
     /// PUT of text under `If-Match`, answered by JSON.
     pub(crate) async fn put_text(
         &self,

@@ -282,11 +282,15 @@ async fn ended(client: &Client, id: &str) -> Vec<Station> {
 }
 
 fn action_words(action: &Value) -> Station {
+    let count = |name: &str| match action[name].as_i64() {
+        Some(count) => count.to_string(),
+        None => "?".to_owned(),
+    };
     let words = format!(
         "{} {} -> {} replicas, asked for at {}: {}{}",
         text(&action["target"]),
-        action["previous_replicas"],
-        action["desired_replicas"],
+        count("previous_replicas"),
+        count("desired_replicas"),
         text(&action["requested_at"]),
         text(&action["status"]),
         action["reason"]["message"]

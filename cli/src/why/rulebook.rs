@@ -28,7 +28,9 @@ fn station(explanation: &Value) -> Station {
         words.push_str(&format!(" ({topic}/{partition} offset {offset})"));
     }
     let rules = explanation["rules"].as_array().cloned().unwrap_or_default();
-    let fired = rules.iter().any(|rule| rule["outcome"] == "fired");
+    let fired = rules
+        .iter()
+        .any(|rule| rule["answer"]["outcome"] == "fired");
     let state = if fired { State::Ok } else { State::Look };
     let mut station = Station::new("rules", state, words + ".");
     for rule in &rules {
@@ -52,21 +54,22 @@ fn station(explanation: &Value) -> Station {
 
 fn of_rule(station: &mut Station, rule: &Value) {
     let version = text(&rule["version"]);
-    let shadow = match rule["state"] == "shadow" || rule["shadow"] == true {
+    let shadow = match rule["state"] == "shadow" {
         true => ", in shadow: it only says what it would do",
         false => "",
     };
-    station.say(format!(
-        "{} ({}{shadow}): {}: {}",
-        text(
-            &rule["name"]
-                .as_str()
-                .map_or_else(|| rule["rule"].clone(), Value::from)
-        ),
-        version.get(..6).unwrap_or(&version),
-        text(&rule["outcome"]),
-        text(&rule["reason"])
-    ));
+    let name = text(&rule["rule"]);
+    let digits = version.get(..6).unwrap_or(&version);
+    let answer = &rule["answer"];
+    station.say(if answer.is_null() {
+        format!("{name} ({digits}{shadow}) was not asked here: it means the alert under another correlation key")
+    } else {
+        format!(
+            "{name} ({digits}{shadow}): {}: {}",
+            text(&answer["outcome"]),
+            text(&answer["reason"])
+        )
+    });
     if rule["matched"] == false {
         return;
     }

@@ -75,6 +75,9 @@ pub struct Answer {
     pub inputs: serde_json::Value,
     #[serde(default)]
     pub emitted: Vec<Uuid>,
+    /// The rule is in state `shadow`: it says what it would do.
+    #[serde(default)]
+    pub shadow: bool,
 }
 
 impl Event {
@@ -158,6 +161,7 @@ impl From<StoredOutcome> for Answer {
             reason: stored.reason,
             inputs: stored.inputs,
             emitted: stored.emitted,
+            shadow: stored.shadow,
         }
     }
 }

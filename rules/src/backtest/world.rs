@@ -42,6 +42,7 @@ impl World {
                 correlations: HashMap::new(),
                 targets: BTreeMap::new(),
                 everything: None,
+                changes: crate::changes::Changes::default(),
                 plans: HashMap::new(),
                 produced: Produced::default(),
             },

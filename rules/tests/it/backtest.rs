@@ -59,7 +59,11 @@ async fn past(engine: &Engine) -> Result<Recorded> {
         match &work.input {
             Input::Alert(event) => messages.push(place((**event).clone().into())),
             Input::Action(event) => messages.push(place((**event).clone().into())),
-            Input::Timer(_) | Input::Command(_) | Input::Activate(_) => {}
+            Input::Timer(_)
+            | Input::Command(_)
+            | Input::Activate(_)
+            | Input::Changed(_)
+            | Input::Propose(_) => {}
         }
     }
     for action in requested(engine).await? {

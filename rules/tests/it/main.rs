@@ -2,11 +2,14 @@
 
 mod backtest;
 mod batches;
+mod changes;
 mod commands;
+mod explain;
 mod http;
 mod kafka;
 mod reload;
 mod replay;
+mod shadows;
 mod story;
 mod support;
 mod timers;
