@@ -4,6 +4,11 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::{
+    alert::SendArgs, backtest::BacktestArgs, export::ExportFormat, rules::RulesCommand,
+    why::WhyArgs,
+};
+
 /// EventPulse from the command line: incidents, people's verbs, topics, and what is wrong.
 #[derive(Debug, Parser)]
 #[command(name = "eventpulse", version, after_help = EXIT_CODES)]
@@ -26,6 +31,9 @@ pub(crate) struct Global {
     /// Times in UTC instead of local time
     #[arg(long, global = true)]
     pub(crate) utc: bool,
+    /// Servers of this profile of ~/.config/eventpulse/config.toml; options and environment go first
+    #[arg(long, global = true, value_name = "NAME", env = "EVENTPULSE_PROFILE")]
+    pub(crate) profile: Option<String>,
     /// No colours, even on a terminal
     #[arg(long, global = true, env = "NO_COLOR", action = clap::ArgAction::SetTrue,
         value_parser = clap::builder::FalseyValueParser::new())]
@@ -128,9 +136,13 @@ pub(crate) enum Command {
     /// What may be scaled
     #[command(subcommand)]
     Target(TargetCommand),
-    /// The rules that run
+    /// Why an alert led to something, or to nothing: through all four services
+    Why(WhyArgs),
+    /// Rules as code: check, test, compare, apply, roll back
     #[command(subcommand)]
     Rules(RulesCommand),
+    /// Try rules on the real past, in memory: what would have been decided
+    Backtest(BacktestArgs),
     /// Why a rule fired, or did not
     #[command(subcommand)]
     Decision(DecisionCommand),
@@ -158,6 +170,17 @@ pub(crate) enum IncidentCommand {
     Show {
         /// Id, or its first 6 or more digits
         id: String,
+        /// As it was then (RFC 3339), or so long ago (2h)
+        #[arg(long)]
+        as_of: Option<String>,
+    },
+    /// A post-mortem to start from: summary, actions, timeline with durations, decisions
+    Export {
+        /// Id, or its first 6 or more digits
+        id: String,
+        /// Markdown, if not -o json
+        #[arg(long, value_enum)]
+        format: Option<ExportFormat>,
     },
     /// The story alone
     Timeline {
@@ -187,6 +210,9 @@ pub(crate) struct IncidentList {
     /// Several with commas
     #[arg(long)]
     pub(crate) severity: Option<String>,
+    /// Incidents as they were then (RFC 3339), or so long ago (2h)
+    #[arg(long)]
+    pub(crate) as_of: Option<String>,
     /// Only what waits for a person
     #[arg(long)]
     pub(crate) needs_attention: bool,
@@ -251,6 +277,13 @@ pub(crate) enum AlertCommand {
         #[command(flatten)]
         limit: Limit,
     },
+    /// One series, whole
+    Show {
+        /// Its id
+        id: String,
+    },
+    /// Send one to Ingest, as Alertmanager does
+    Send(SendArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -262,6 +295,11 @@ pub(crate) enum ActionCommand {
         incident: Option<String>,
         #[command(flatten)]
         limit: Limit,
+    },
+    /// One action, with what was seen of it
+    Show {
+        /// Id, or its first 6 or more digits
+        id: String,
     },
 }
 
@@ -278,14 +316,6 @@ pub(crate) enum TargetCommand {
 }
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum RulesCommand {
-    /// The active rules
-    Ls,
-    /// Read the rules file again; an invalid one changes nothing
-    Reload,
-}
-
-#[derive(Debug, Subcommand)]
 pub(crate) enum DecisionCommand {
     /// Newest first
     Ls {
@@ -297,6 +327,11 @@ pub(crate) enum DecisionCommand {
         rule: Option<String>,
         #[command(flatten)]
         limit: Limit,
+    },
+    /// One decision: each rule, each matcher, each value
+    Show {
+        /// Its id, or that of its event
+        id: String,
     },
 }
 

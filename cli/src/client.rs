@@ -97,6 +97,56 @@ impl Client {
         json(server, self.answer(server, request).await?).await
     }
 
+    /// POST of JSON with a bearer token.
+    pub(crate) async fn post_as(
+        &self,
+        server: Server,
+        path: &str,
+        token: &str,
+        body: &Value,
+    ) -> Result<Value, Error> {
+        let request = self
+            .http
+            .post(self.at(server, path, &[])?)
+            .bearer_auth(token)
+            .json(body)
+            .timeout(Duration::from_secs(40));
+        json(server, self.answer(server, request).await?).await
+    }
+
+    /// PUT of text under `If-Match`, answered by JSON.
+    pub(crate) async fn put_text(
+        &self,
+        server: Server,
+        path: &str,
+        query: &[(&str, String)],
+        if_match: &str,
+        body: String,
+    ) -> Result<Value, Error> {
+        let request = self
+            .http
+            .put(self.at(server, path, query)?)
+            .header("if-match", if_match)
+            .header("content-type", "application/yaml")
+            .body(body)
+            .timeout(Duration::from_secs(40));
+        json(server, self.answer(server, request).await?).await
+    }
+
+    /// GET as text.
+    pub(crate) async fn text(&self, server: Server, path: &str) -> Result<String, Error> {
+        let request = self
+            .http
+            .get(self.at(server, path, &[])?)
+            .timeout(Duration::from_secs(40));
+        let response = self.answer(server, request).await?;
+        let fail = |source| Error::Answer {
+            server: server.name(),
+            source,
+        };
+        response.text().await.map_err(fail)
+    }
+
     /// GET of a stream of server-sent events.
     pub(crate) async fn stream(
         &self,

@@ -35,8 +35,16 @@ pub(crate) enum Error {
     NoTopic { topic: String, brokers: String },
     #[error("there is no dead letter {id}; `eventpulse dlq ls` lists them")]
     NoLetter { id: String },
+    #[error(transparent)]
+    Rules(#[from] rules::files::Error),
     #[error("{0}")]
     Usage(String),
+    /// Something is wrong with what was given, not with how.
+    #[error("{0}")]
+    Failed(String),
+    /// The command has said what is the case itself, and has exit codes of its own.
+    #[error("")]
+    Code(u8),
     /// The command has printed what is wrong itself.
     #[error("")]
     Unwell,
@@ -49,10 +57,19 @@ impl Error {
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             Self::Refused { status: 404, .. } | Self::NoTopic { .. } | Self::NoLetter { .. } => 3,
-            Self::Refused { status: 409, .. } => 4,
+            Self::Refused {
+                status: 409 | 412 | 428,
+                ..
+            } => 4,
             Self::Unreachable { .. } | Self::Kafka { .. } => 5,
             Self::Usage(_) => 2,
-            Self::Refused { .. } | Self::Answer { .. } | Self::Unwell | Self::Output(_) => 1,
+            Self::Code(code) => *code,
+            Self::Refused { .. }
+            | Self::Answer { .. }
+            | Self::Rules(_)
+            | Self::Failed(_)
+            | Self::Unwell
+            | Self::Output(_) => 1,
         })
     }
 

@@ -30,6 +30,9 @@ pub(crate) async fn list(
             query.push((name, moment(output, text)?));
         }
     }
+    if let Some(text) = &wanted.as_of {
+        query.push(("as_of", moment(output, text)?));
+    }
     if wanted.needs_attention {
         query.push(("needs_attention", "true".to_owned()));
     }
@@ -57,7 +60,7 @@ pub(crate) async fn list(
 }
 
 /// A time, or how long ago.
-fn moment(output: Output, text: &str) -> Result<String, Error> {
+pub(crate) fn moment(output: Output, text: &str) -> Result<String, Error> {
     if let Ok(at) = DateTime::parse_from_rfc3339(text) {
         return Ok(at.to_utc().to_rfc3339_opts(SecondsFormat::Micros, true));
     }
@@ -74,9 +77,23 @@ fn moment(output: Output, text: &str) -> Result<String, Error> {
 }
 
 /// `incident show`
-pub(crate) async fn show(client: &Client, output: Output, id: &str) -> Result<(), Error> {
+pub(crate) async fn show(
+    client: &Client,
+    output: Output,
+    (id, as_of): (&str, Option<&str>),
+) -> Result<(), Error> {
     let path = format!("/api/v1/incidents/{}", segment(id));
-    let incident = client.get(Server::IncidentStore, &path, &[]).await?;
+    let then = as_of.map(|text| moment(output, text)).transpose()?;
+    let query: Vec<_> = then.iter().map(|at| ("as_of", at.clone())).collect();
+    let incident = client.get(Server::IncidentStore, &path, &query).await?;
+    if let Some(then) = then {
+        if output.is_json() {
+            return output.json(&incident);
+        }
+        headline(output, &incident)?;
+        line(&format!("  as of       {}", output.clock(&then)))?;
+        return facts(output, &incident);
+    }
     let actions = of_incident(client, id).await?;
     let story = story(client, id).await?;
     if output.is_json() {

@@ -47,7 +47,9 @@ pub(crate) async fn alerts(
     output: Output,
     command: &AlertCommand,
 ) -> Result<(), Error> {
-    let AlertCommand::Ls { status, limit } = command;
+    let AlertCommand::Ls { status, limit } = command else {
+        return Ok(());
+    };
     let mut query = vec![page(limit.limit)];
     query.extend(status.clone().map(|status| ("status", status)));
     let items = items(
@@ -78,7 +80,9 @@ pub(crate) async fn actions(
     output: Output,
     command: &ActionCommand,
 ) -> Result<(), Error> {
-    let ActionCommand::Ls { incident, limit } = command;
+    let ActionCommand::Ls { incident, limit } = command else {
+        return Ok(());
+    };
     let items = match incident {
         Some(id) => of_incident(client, id).await?,
         None => {
@@ -181,7 +185,10 @@ pub(crate) async fn decisions(
         alert_id,
         rule,
         limit,
-    } = command;
+    } = command
+    else {
+        return Ok(());
+    };
     let mut query = vec![page(limit.limit)];
     query.extend(alert_id.clone().map(|id| ("alert_id", id)));
     query.extend(rule.clone().map(|rule| ("rule", rule)));

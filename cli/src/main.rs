@@ -1,31 +1,48 @@
 //! `eventpulse`: EventPulse from the command line.
 
+mod alert;
 mod args;
+mod backtest;
 mod client;
 mod dlq;
 mod doctor;
 mod error;
+mod export;
 mod incident;
 mod kafka;
 mod list;
 mod output;
+mod profile;
+mod rules;
 mod topic;
 mod verbs;
 mod watch;
+mod why;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
+use clap::{CommandFactory, FromArgMatches};
 
 use crate::{
-    args::{Cli, Command, DlqCommand, IncidentCommand, RulesCommand, TargetCommand, TopicCommand},
+    args::{
+        ActionCommand, AlertCommand, Cli, Command, DecisionCommand, DlqCommand, IncidentCommand,
+        TargetCommand, TopicCommand,
+    },
     client::Client,
     error::{Error, chain},
     output::Output,
 };
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let arguments: Vec<String> = std::env::args().collect();
+    let cli = match profile::with_profile(Cli::command(), &arguments) {
+        Ok(command) => Cli::from_arg_matches(&command.get_matches()),
+        Err(error) => {
+            eprintln!("eventpulse: {}", chain(&error));
+            return error.exit_code();
+        }
+    };
+    let cli = cli.unwrap_or_else(|error| error.exit());
     // Both rustls providers may be compiled in by somebody's feature; one must be chosen.
     drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -55,7 +72,12 @@ async fn run(cli: Cli) -> Result<(), Error> {
     match cli.command {
         Command::Incident(command) => match command {
             IncidentCommand::Ls(list) => incident::list(&client, output, &list).await,
-            IncidentCommand::Show { id } => incident::show(&client, output, &id).await,
+            IncidentCommand::Show { id, as_of } => {
+                incident::show(&client, output, (&id, as_of.as_deref())).await
+            }
+            IncidentCommand::Export { id, format } => {
+                export::export(&client, output, (&id, format)).await
+            }
             IncidentCommand::Timeline { id } => incident::timeline(&client, output, &id).await,
             IncidentCommand::Retry(order) => {
                 verbs::incident(&client, output, "retry", &order).await
@@ -65,12 +87,19 @@ async fn run(cli: Cli) -> Result<(), Error> {
             }
             IncidentCommand::Watch { id } => watch::watch(&client, output, id.as_deref()).await,
         },
+        Command::Alert(AlertCommand::Show { id }) => alert::show(&client, output, &id).await,
+        Command::Alert(AlertCommand::Send(args)) => alert::send(&client, output, &args).await,
         Command::Alert(command) => list::alerts(&client, output, &command).await,
+        Command::Action(ActionCommand::Show { id }) => alert::action(&client, output, &id).await,
         Command::Action(command) => list::actions(&client, output, &command).await,
         Command::Target(TargetCommand::Ls) => list::targets(&client, output).await,
         Command::Target(TargetCommand::Prune { yes }) => verbs::prune(&client, output, yes).await,
-        Command::Rules(RulesCommand::Ls) => list::rules(&client, output).await,
-        Command::Rules(RulesCommand::Reload) => verbs::reload(&client, output).await,
+        Command::Why(args) => why::why(&servers, &client, output, &args).await,
+        Command::Rules(command) => rules::run(&client, output, &command).await,
+        Command::Backtest(args) => backtest::run(&servers, &client, output, &args).await,
+        Command::Decision(DecisionCommand::Show { id }) => {
+            alert::decision(&client, output, &id).await
+        }
         Command::Decision(command) => list::decisions(&client, output, &command).await,
         Command::Pause(args) => verbs::pause(&client, output, &args).await,
         Command::Resume(args) => verbs::resume(&client, output, &args).await,

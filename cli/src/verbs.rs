@@ -124,7 +124,7 @@ fn target(what: &What) -> (String, String) {
     }
 }
 
-fn because(because: &Because) -> Value {
+pub(crate) fn because(because: &Because) -> Value {
     let mut body = Map::new();
     body.insert("actor".to_owned(), because.actor().into());
     body.insert("reason".to_owned(), because.reason.clone().into());

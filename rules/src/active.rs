@@ -8,8 +8,8 @@ use sqlx::{PgConnection, PgPool};
 use tokio::sync::watch;
 
 use crate::{
-    domain::RuleSet,
-    files::{self, Sources},
+    domain::{Policy, RuleSet},
+    files::{self, Source, Sources},
     service::Input,
     store::rule_sets,
 };
@@ -22,14 +22,25 @@ const KEPT: usize = 8;
 pub struct ActiveRules {
     /// The one asked for last is first.
     compiled: Mutex<Vec<Arc<RuleSet>>>,
+    /// Targets and policy of this process, and the hash of its rules file.
+    files: Mutex<Option<OwnFiles>>,
     /// Whether the files of this process were looked at: before that nothing is decided.
     looked: watch::Sender<bool>,
+}
+
+/// What this process read from its files.
+#[derive(Clone, Debug)]
+struct OwnFiles {
+    targets: Source,
+    policy: Policy,
+    rules_hash: Option<String>,
 }
 
 impl Default for ActiveRules {
     fn default() -> Self {
         Self {
             compiled: Mutex::default(),
+            files: Mutex::default(),
             looked: watch::Sender::new(false),
         }
     }
@@ -39,6 +50,47 @@ impl ActiveRules {
     /// The files were read, for better or worse: decide from now on with what is active.
     pub fn looked(&self) {
         self.looked.send_replace(true);
+    }
+
+    /// Remembers what this process read.
+    pub(crate) fn remember(&self, targets: &Source, policy: Policy, rules: Option<&str>) {
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        *files = Some(OwnFiles {
+            targets: targets.clone(),
+            policy,
+            rules_hash: rules.map(files::content_hash),
+        });
+    }
+
+    /// Hash of the rules file as this process read it last.
+    pub(crate) fn file_hash(&self) -> Option<String> {
+        let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        files.as_ref().and_then(|files| files.rules_hash.clone())
+    }
+
+    /// Targets and policy of this process.
+    ///
+    /// # Errors
+    /// Class `Retry` while they were not read.
+    pub(crate) fn base(&self) -> Result<(Source, Policy), Error> {
+        let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let files = files.as_ref().ok_or_else(none_yet)?;
+        Ok((files.targets.clone(), files.policy))
+    }
+
+    /// The set of this hash, in a transaction.
+    pub(crate) async fn compiled_at(
+        &self,
+        conn: &mut PgConnection,
+        hash: Option<&str>,
+    ) -> Result<Option<Arc<RuleSet>>, Error> {
+        match hash {
+            None => Ok(None),
+            Some(hash) => match self.kept(hash) {
+                Some(set) => Ok(Some(set)),
+                None => self.compile(conn, hash).await.map(Some),
+            },
+        }
     }
 
     /// The rule set of a batch: the active one, or the one that it activates.
@@ -53,7 +105,12 @@ impl ActiveRules {
     ) -> Result<Arc<RuleSet>, Error> {
         let activated = works.iter().find_map(|work| match &work.input {
             Input::Activate(activation) => Some(Arc::clone(&activation.set)),
-            Input::Alert(_) | Input::Action(_) | Input::Timer(_) | Input::Command(_) => None,
+            Input::Alert(_)
+            | Input::Action(_)
+            | Input::Timer(_)
+            | Input::Command(_)
+            | Input::Changed(_)
+            | Input::Propose(_) => None,
         });
         if let Some(set) = activated {
             return Ok(set);
@@ -124,7 +181,7 @@ async fn compiled(conn: &mut PgConnection, hash: &str) -> Result<Arc<RuleSet>, E
 /// Compiles away from the threads that serve.
 pub(crate) async fn in_background(
     sources: Sources,
-    policy: crate::domain::Policy,
+    policy: Policy,
 ) -> Result<Result<RuleSet, files::Error>, Error> {
     tokio::task::spawn_blocking(move || files::compile(&sources, policy))
         .await
@@ -134,7 +191,7 @@ pub(crate) async fn in_background(
 }
 
 /// Of class `Retry`: the rules come when somebody repairs the file.
-fn none_yet() -> Error {
+pub(crate) fn none_yet() -> Error {
     Error::database("no rules are loaded yet")(sqlx::Error::RowNotFound)
 }
 

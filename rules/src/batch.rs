@@ -5,12 +5,13 @@ use std::{
     sync::Arc,
 };
 
-use service_kit::Trace;
+use service_kit::{Trace, Work};
 use shared_events::{AlertId, EpisodeId, EventId, Labels};
 
 use crate::{
+    changes::{Changes, Proposed, Returned},
     domain::{Answer, Correlation, Event, Pause, Route, RuleSet, Target, Timer},
-    service::Activation,
+    service::{Activation, Input},
     store::decisions::Row,
 };
 
@@ -24,6 +25,8 @@ pub struct Batch {
     pub(crate) everything: Option<Pause>,
     /// Where each work goes.
     pub(crate) plans: HashMap<EventId, Plan>,
+    /// Changes of the rules, by work.
+    pub(crate) changes: Changes,
     pub(crate) produced: Produced,
 }
 
@@ -49,6 +52,9 @@ pub(crate) struct Produced {
     pub(crate) targets: BTreeSet<String>,
     pub(crate) everything: bool,
     pub(crate) activation: Option<Arc<Activation>>,
+    pub(crate) returned: Vec<(Work<Input>, Returned)>,
+    /// Proposals with their answers.
+    pub(crate) proposals: Vec<(Work<Input>, Proposed)>,
     pub(crate) answers: BTreeMap<EventId, Answer>,
     /// Inputs that a correlation had seen before.
     pub(crate) repeats: u64,

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use chrono::TimeDelta;
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use service_kit::{Error, KitArgs};
 
 use crate::domain::Policy;
@@ -14,6 +14,15 @@ use crate::domain::Policy;
 pub struct Config {
     #[command(flatten)]
     pub kit: KitArgs,
+    /// Where rules come from. topic: the rules file begins an empty topic `rule`, and after that
+    /// changes come by PUT /api/v1/rules; file: the rules file, at each reload
+    #[arg(
+        long,
+        env = "EVENTPULSE_RULES_SOURCE",
+        value_name = "SOURCE",
+        default_value = "topic"
+    )]
+    pub rules_source: RulesSource,
     /// Rules; read at start, by SIGHUP and by POST /-/reload
     #[arg(
         long,
@@ -43,6 +52,16 @@ pub struct Config {
     #[arg(long, env = "EVENTPULSE_DECISION_RETENTION", value_name = "DURATION",
         value_parser = humantime::parse_duration)]
     pub decision_retention: Option<Duration>,
+}
+
+/// Where rules come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum RulesSource {
+    /// Changes are events of topic `rule`.
+    #[default]
+    Topic,
+    /// The rules file is what counts.
+    File,
 }
 
 impl AsRef<KitArgs> for Config {

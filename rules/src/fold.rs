@@ -3,16 +3,17 @@
 use std::collections::BTreeMap;
 
 use service_kit::Work;
-use shared_events::{ActionEvent, AlertEvent, AlertId, EpisodeId, action::ALL_TARGETS};
+use shared_events::{ActionEvent, AlertEvent, AlertId, EpisodeId, Labels, action::ALL_TARGETS};
 
 use crate::{
     batch::{Batch, Plan, Produced, Said},
+    changes::Returned,
     domain::{
         Correlation, Decision, Effect, Input as Decided, Kind, Route, Sequence, State, Verb,
         decide_owned,
     },
     service::Input,
-    store::decisions::{Row, StoredOutcome},
+    store::decisions::{Row, StoredOutcome, decision_id},
 };
 
 pub(crate) fn fold(batch: &mut Batch, work: &Work<Input>) {
@@ -43,7 +44,8 @@ fn decide_one(
     work: &Work<Input>,
     (correlation, route, plan): (Correlation, &Route, &Plan),
 ) {
-    let Some(kind) = kind(&work.input, route) else {
+    let returned = batch.changes.get(&work.id).cloned();
+    let Some(kind) = kind(&work.input, route, returned.as_ref()) else {
         batch.correlations.insert(route.key.clone(), correlation);
         return;
     };
@@ -56,9 +58,12 @@ fn decide_one(
         everything: batch.everything.take(),
     };
     let decision = decide_owned(&batch.rules, state, &input);
-    let row = row(work, &input, &decision);
+    let row = row(work, &input, &decision, plan.routes.len() > 1);
     keep(batch, work, plan, decision);
     batch.produced.rows.push(row);
+    if let Some(returned) = returned {
+        batch.produced.returned.push((work.clone(), returned));
+    }
 }
 
 /// Puts the states back and collects what must be done.
@@ -98,7 +103,7 @@ fn keep(batch: &mut Batch, work: &Work<Input>, plan: &Plan, decision: Decision) 
 }
 
 /// What the domain sees of an input under this route.
-fn kind(input: &Input, route: &Route) -> Option<Kind> {
+fn kind(input: &Input, route: &Route, returned: Option<&Returned>) -> Option<Kind> {
     let rules = route.rules.clone();
     Some(match input {
         Input::Alert(alert) => match &**alert {
@@ -121,35 +126,51 @@ fn kind(input: &Input, route: &Route) -> Option<Kind> {
         Input::Timer(timer) => Kind::Timer(timer.clone()),
         Input::Command(command) => Kind::Command(command.clone()),
         Input::Activate(activation) => Kind::RulesLoaded(activation.loaded.clone()),
+        Input::Changed(_) => Kind::RulesLoaded(returned?.loaded.clone()),
+        Input::Propose(_) => return None,
     })
 }
 
-fn row(work: &Work<Input>, input: &Decided, decision: &Decision) -> Row {
+fn row(work: &Work<Input>, input: &Decided, decision: &Decision, shared: bool) -> Row {
     let emitted = decision.effects.iter().filter_map(|effect| match effect {
-        Effect::Emit(event) => Some(event.id().uuid()),
+        Effect::Emit(event) => Some((event.id().uuid(), event.name())),
         Effect::Arm(_) | Effect::Disarm(_) => None,
     });
+    let (emitted, emitted_types) = emitted.unzip();
     let verdicts = decision.facts.verdicts.iter().cloned();
+    let key = &decision.state.correlation.key;
     Row {
-        key: decision.state.correlation.key.clone(),
+        decision_id: shared.then(|| decision_id(work.id.uuid(), key)),
+        key: key.clone(),
         seq: decision.state.correlation.decisions,
         input_id: work.id,
         input: input.kind.name(),
-        detail: detail(&work.input),
+        detail: detail(&work.input, &input.kind),
         position: work.delivery().map(|delivery| delivery.position.clone()),
         alert: alert(&work.input),
         incident: decision.facts.incident,
         at: input.at(),
         read: decision.facts.read.clone(),
         outcomes: verdicts.map(StoredOutcome::from).collect(),
-        emitted: emitted.collect(),
+        emitted,
+        emitted_types,
+        said: said(&work.input),
     }
 }
 
-/// The input itself, when no topic has it.
-fn detail(input: &Input) -> Option<serde_json::Value> {
+/// The input itself, when no topic has it; of a change of rules what it came to.
+fn detail(input: &Input, kind: &Kind) -> Option<serde_json::Value> {
     let detail = match input {
-        Input::Alert(_) | Input::Action(_) => return None,
+        Input::Alert(_) | Input::Action(_) | Input::Propose(_) => return None,
+        Input::Changed(_) => match kind {
+            Kind::RulesLoaded(loaded) => serde_json::to_value(loaded),
+            Kind::Raised { .. }
+            | Kind::Resolved { .. }
+            | Kind::Completed(_)
+            | Kind::Failed(_)
+            | Kind::Timer(_)
+            | Kind::Command(_) => return None,
+        },
         Input::Timer(timer) => serde_json::to_value(timer),
         Input::Command(command) => serde_json::to_value(command),
         Input::Activate(activation) => serde_json::to_value(&activation.loaded),
@@ -163,7 +184,28 @@ fn alert(input: &Input) -> Option<(AlertId, EpisodeId)> {
             AlertEvent::Raised(alert) => (alert.alert_id, alert.episode_id),
             AlertEvent::Resolved(alert) => (alert.alert_id, alert.episode_id),
         }),
-        Input::Action(_) | Input::Timer(_) | Input::Command(_) | Input::Activate(_) => None,
+        Input::Action(_)
+        | Input::Timer(_)
+        | Input::Command(_)
+        | Input::Activate(_)
+        | Input::Changed(_)
+        | Input::Propose(_) => None,
+    }
+}
+
+/// What an alert said, but for the labels of its series.
+fn said(input: &Input) -> Option<(Labels, Option<i64>)> {
+    match input {
+        Input::Alert(alert) => Some(match &**alert {
+            AlertEvent::Raised(alert) => (alert.annotations.clone(), Some(alert.occurrence)),
+            AlertEvent::Resolved(alert) => (alert.annotations.clone(), None),
+        }),
+        Input::Action(_)
+        | Input::Timer(_)
+        | Input::Command(_)
+        | Input::Activate(_)
+        | Input::Changed(_)
+        | Input::Propose(_) => None,
     }
 }
 
@@ -187,7 +229,7 @@ fn note(produced: &mut Produced, input: &Input, plan: &Plan) {
             }
             Verb::Retry { .. } | Verb::Close { .. } => {}
         },
-        Input::Action(_) | Input::Timer(_) => {}
+        Input::Action(_) | Input::Timer(_) | Input::Changed(_) | Input::Propose(_) => {}
     }
 }
 

@@ -1,7 +1,9 @@
 #![doc = include_str!("../README.md")]
 
 pub mod active;
+pub mod backtest;
 pub mod batch;
+pub mod changes;
 pub mod config;
 pub mod domain;
 pub mod files;
@@ -19,7 +21,7 @@ use service_kit::{Error, Kit, Parts};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-pub use config::Config;
+pub use config::{Config, RulesSource};
 use service::RuleEngine;
 use workers::reload::Reloader;
 
@@ -48,6 +50,9 @@ pub async fn run(
             workers: workers::all(kit, &reloader, retention),
         }
     };
-    let engine = RuleEngine::default();
+    let engine = RuleEngine {
+        file_rules: config.rules_source == RulesSource::File,
+        ..RuleEngine::default()
+    };
     service_kit::run(config.kit, engine, &MIGRATOR, listener, shutdown, parts).await
 }

@@ -8,29 +8,34 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::{
-    active::ActiveRules,
     batch::{Batch, Plan, Produced},
+    changes,
     domain::{Answer, Correlation, Route, RuleSet, Verb, route, sentence},
-    service::{Input, topic_key},
+    service::{Input, RuleEngine, topic_key},
     store::{correlations, lookups, rule_sets, targets, timers},
 };
 
 pub(crate) async fn load(
-    active: &ActiveRules,
+    engine: &RuleEngine,
     conn: &mut PgConnection,
     works: &mut Vec<Work<Input>>,
 ) -> Result<Batch, Error> {
-    let activates = works
-        .iter()
-        .any(|work| matches!(work.input, Input::Activate(_)));
+    let activates = works.iter().any(activates);
     let pauses_all = works.iter().any(pauses_all);
     let moment = rule_sets::decide_under(conn, activates, pauses_all).await?;
     drop_late_activations(works, moment.active.activation);
-    let rules = active
-        .at(conn, moment.active.hash.as_deref(), works)
-        .await?;
+    let hash = moment.active.hash.as_deref();
+    let ignored = (hash, engine.file_rules);
+    let (changes, changed) = changes::compile(&engine.rules, conn, ignored, works).await?;
+    let rules = match changed {
+        Some(set) => set,
+        None => engine.rules.at(conn, hash, works).await?,
+    };
     let known = Known::look_up(conn, works).await?;
-    let mut produced = Produced::default();
+    let mut produced = Produced {
+        proposals: changes::judge(conn, hash, works).await?,
+        ..Produced::default()
+    };
     refuse_unknown(works, &known, &mut produced);
     let mut plans: HashMap<_, Plan> = works
         .iter()
@@ -61,6 +66,7 @@ pub(crate) async fn load(
         targets: targets::lock(conn, &names).await?,
         everything: moment.everything,
         plans,
+        changes,
         produced,
     })
 }
@@ -69,15 +75,21 @@ pub(crate) async fn load(
 fn drop_late_activations(works: &mut Vec<Work<Input>>, activation: i64) {
     works.retain(|work| match &work.input {
         Input::Activate(wanted) => wanted.after == activation,
-        Input::Alert(_) | Input::Action(_) | Input::Timer(_) | Input::Command(_) => true,
+        Input::Alert(_)
+        | Input::Action(_)
+        | Input::Timer(_)
+        | Input::Command(_)
+        | Input::Changed(_)
+        | Input::Propose(_) => true,
     });
 }
 
 /// What inputs do not say of themselves.
-struct Known {
-    actions: HashMap<ActionId, (String, String)>,
-    strays: HashMap<EpisodeId, Vec<String>>,
-    incidents: HashMap<IncidentId, String>,
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    pub(crate) actions: HashMap<ActionId, (String, String)>,
+    pub(crate) strays: HashMap<EpisodeId, Vec<String>>,
+    pub(crate) incidents: HashMap<IncidentId, String>,
 }
 
 impl Known {
@@ -93,7 +105,7 @@ impl Known {
                     }
                     Verb::Pause { .. } | Verb::Resume { .. } => {}
                 },
-                Input::Timer(_) | Input::Activate(_) => {}
+                Input::Timer(_) | Input::Activate(_) | Input::Changed(_) | Input::Propose(_) => {}
             }
         }
         Ok(Self {
@@ -113,7 +125,7 @@ fn action_id(action: &ActionEvent) -> Option<ActionId> {
 }
 
 /// Commands about an incident that nobody knows are answered without a decision.
-fn refuse_unknown(works: &mut Vec<Work<Input>>, known: &Known, produced: &mut Produced) {
+pub(crate) fn refuse_unknown(works: &mut Vec<Work<Input>>, known: &Known, produced: &mut Produced) {
     works.retain(|work| {
         let Input::Command(command) = &work.input else {
             return true;
@@ -132,7 +144,7 @@ fn refuse_unknown(works: &mut Vec<Work<Input>>, known: &Known, produced: &mut Pr
     });
 }
 
-fn plan(rules: &RuleSet, known: &Known, work: &Work<Input>) -> Plan {
+pub(crate) fn plan(rules: &RuleSet, known: &Known, work: &Work<Input>) -> Plan {
     let key = topic_key(work);
     let to = |key: &str| {
         vec![Route {
@@ -155,11 +167,17 @@ fn plan(rules: &RuleSet, known: &Known, work: &Work<Input>) -> Plan {
             }
             Verb::Pause { .. } | Verb::Resume { .. } => to(&key),
         },
-        Input::Timer(_) | Input::Activate(_) => to(&key),
+        Input::Timer(_) | Input::Activate(_) | Input::Changed(_) => to(&key),
+        Input::Propose(_) => Vec::new(),
     };
     let stray = match &work.input {
         Input::Alert(alert) => known.strays.contains_key(&alert.episode_id()),
-        Input::Action(_) | Input::Timer(_) | Input::Command(_) | Input::Activate(_) => false,
+        Input::Action(_)
+        | Input::Timer(_)
+        | Input::Command(_)
+        | Input::Activate(_)
+        | Input::Changed(_)
+        | Input::Propose(_) => false,
     };
     Plan {
         routes,
@@ -182,8 +200,16 @@ async fn take_timers(conn: &mut PgConnection, works: &mut Vec<Work<Input>>) -> R
     Ok(())
 }
 
+/// Whether a work changes which rules are active, or decides which ones will be.
+fn activates(work: &Work<Input>) -> bool {
+    match &work.input {
+        Input::Activate(_) | Input::Changed(_) | Input::Propose(_) => true,
+        Input::Alert(_) | Input::Action(_) | Input::Timer(_) | Input::Command(_) => false,
+    }
+}
+
 /// Whether a work begins or ends the pause of all targets.
-fn pauses_all(work: &Work<Input>) -> bool {
+pub(crate) fn pauses_all(work: &Work<Input>) -> bool {
     let Input::Command(command) = &work.input else {
         return false;
     };
@@ -194,7 +220,7 @@ fn pauses_all(work: &Work<Input>) -> bool {
 }
 
 /// Targets that the fold of a work may read or change.
-fn targets_of(
+pub(crate) fn targets_of(
     rules: &RuleSet,
     known: &Known,
     correlations: &HashMap<String, Correlation>,
@@ -223,7 +249,7 @@ fn targets_of(
             }
         },
         Input::Timer(_) => names.extend(of_memory(rules, correlations, plan)),
-        Input::Activate(_) => {}
+        Input::Activate(_) | Input::Changed(_) | Input::Propose(_) => {}
     }
     let pending = pending_targets(correlations, plan);
     // a target that no file declares is never acted on: it gets no row

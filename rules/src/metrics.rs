@@ -34,6 +34,7 @@ pub(crate) struct Metrics {
     timers_late: Gauge<f64, AtomicU64>,
     load_errors: Counter,
     loaded: Gauge,
+    file_differs: Gauge,
 }
 
 impl Metrics {
@@ -78,6 +79,11 @@ impl Metrics {
                 "Rules of the active set; 0 before the first load",
                 self.loaded.clone(),
             );
+            registry.register(
+                "eventpulse_rules_file_differs",
+                "1 while the rules file is another one than the rules in force",
+                self.file_differs.clone(),
+            );
         });
     }
 
@@ -87,7 +93,8 @@ impl Metrics {
         for row in &produced.rows {
             let input = row.input;
             self.inputs.get_or_create(&Took { input }).inc();
-            for answer in &row.outcomes {
+            // what a rule in shadow would have done is no reason for an alarm
+            for answer in row.outcomes.iter().filter(|answer| !answer.shadow) {
                 let known = Outcome::ALL
                     .iter()
                     .find(|known| known.code() == answer.outcome);
@@ -110,6 +117,10 @@ impl Metrics {
 
     pub(crate) fn not_loaded(&self) {
         self.load_errors.inc();
+    }
+
+    pub(crate) fn file_differs(&self, differs: bool) {
+        self.file_differs.set(i64::from(differs));
     }
 
     pub(crate) fn loaded(&self, rules: usize) {

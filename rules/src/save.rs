@@ -7,8 +7,9 @@ use uuid::Uuid;
 
 use crate::{
     batch::{Batch, Said},
+    changes::{self, Proposed},
     domain::{Correlation, Event, Target},
-    service::Reply,
+    service::{Input, Reply},
     store::{correlations, decisions, lookups, rule_sets, targets, timers},
 };
 
@@ -44,17 +45,26 @@ pub(crate) async fn save(conn: &mut PgConnection, batch: Batch) -> Result<Saved<
     if let Some(new) = &produced.activation {
         rule_sets::activate(conn, &new.set, &new.sources, &new.loaded).await?;
     }
+    changes::save(conn, &produced.returned).await?;
     let outgoing: Result<Vec<Outgoing>, Error> = produced.events.iter().map(outgoing).collect();
+    let mut outgoing = outgoing?;
+    for (work, proposed) in &produced.proposals {
+        if let (Input::Propose(proposal), Proposed::Accepted { .. }) = (&work.input, proposed) {
+            outgoing.push(changes::outgoing(&proposal.change, work.id, &work.trace)?);
+        }
+    }
+    let proposed = produced.proposals.into_iter();
     Ok(Saved {
-        outgoing: outgoing?,
+        outgoing,
         reply: Reply {
             answers: produced.answers,
             activated: produced.activation.is_some(),
+            proposed: proposed.map(|(work, what)| (work.id, what)).collect(),
         },
     })
 }
 
-fn requested(events: &[Said]) -> Vec<&ActionRequested> {
+pub(crate) fn requested(events: &[Said]) -> Vec<&ActionRequested> {
     events
         .iter()
         .filter_map(|said| match &said.event {

@@ -3,12 +3,15 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use service_kit::{Error, Poison, Record, Saved, Service, Work};
-use shared_events::{ActionEvent, AlertEvent, EventId, Topic, TopicEvent};
+use shared_events::{
+    ActionEvent, AlertEvent, EventId, RuleEvent, Topic, TopicEvent, rule::RuleChanged,
+};
 use sqlx::PgConnection;
 
 use crate::{
     active::ActiveRules,
     batch::Batch,
+    changes::{Proposal, Proposed},
     domain::{Answer, Command, RuleSet, RulesLoaded, Timer},
     files::Sources,
     fold, load,
@@ -22,6 +25,8 @@ pub struct RuleEngine {
     /// Compiled rule sets.
     pub rules: ActiveRules,
     pub(crate) metrics: Metrics,
+    /// The rules come from the file: changes on the topic are noted only.
+    pub file_rules: bool,
 }
 
 /// Something to be decided about.
@@ -33,6 +38,9 @@ pub enum Input {
     Timer(Timer),
     Command(Command),
     Activate(Arc<Activation>),
+    /// `rule.changed`.
+    Changed(Arc<RuleChanged>),
+    Propose(Arc<Proposal>),
 }
 
 /// A rule set that is to become the active one.
@@ -51,6 +59,7 @@ pub struct Reply {
     pub answers: BTreeMap<EventId, Answer>,
     /// The rule set was activated.
     pub activated: bool,
+    pub proposed: BTreeMap<EventId, Proposed>,
 }
 
 impl Service for RuleEngine {
@@ -58,6 +67,7 @@ impl Service for RuleEngine {
     const LISTENS: &'static [(&'static str, &'static [&'static str])] = &[
         (Topic::Alert.name(), AlertEvent::TYPES),
         (Topic::Action.name(), &["action.completed", "action.failed"]),
+        (Topic::Rule.name(), RuleEvent::TYPES),
     ];
     const SAYS: &'static [(&'static str, &'static [&'static str])] = &[
         (Topic::Incident.name(), shared_events::IncidentEvent::TYPES),
@@ -65,6 +75,7 @@ impl Service for RuleEngine {
             Topic::Action.name(),
             &["action.requested", "target.paused", "target.resumed"],
         ),
+        (Topic::Rule.name(), RuleEvent::TYPES),
     ];
     type Input = Input;
     type Batch = Batch;
@@ -74,6 +85,10 @@ impl Service for RuleEngine {
         match Topic::by_name(record.topic) {
             Some(Topic::Alert) => Ok(Input::Alert(Arc::new(record.event()?))),
             Some(Topic::Action) => Ok(Input::Action(Arc::new(without_nul(record.event()?)))),
+            Some(Topic::Rule) => {
+                let RuleEvent::Changed(change) = record.event()?;
+                Ok(Input::Changed(Arc::new(change)))
+            }
             Some(Topic::Incident | Topic::IncidentStatus) | None => Err(Poison {
                 stage: "type",
                 reason: format!("Rules do not listen to {}", record.topic),
@@ -86,7 +101,7 @@ impl Service for RuleEngine {
         conn: &mut PgConnection,
         works: &mut Vec<Work<Input>>,
     ) -> Result<Batch, Error> {
-        load::load(&self.rules, conn, works).await
+        load::load(self, conn, works).await
     }
 
     fn fold(&self, batch: &mut Batch, work: &Work<Input>) -> Result<(), Poison> {
@@ -101,7 +116,7 @@ impl Service for RuleEngine {
 }
 
 /// Words from a container may hold NUL characters, which Postgres refuses.
-fn without_nul(mut event: ActionEvent) -> ActionEvent {
+pub(crate) fn without_nul(mut event: ActionEvent) -> ActionEvent {
     let message = match &mut event {
         ActionEvent::Completed(action) => &mut action.message,
         ActionEvent::Failed(action) => &mut action.message,
@@ -129,7 +144,7 @@ pub(crate) fn topic_key(work: &Work<Input>) -> String {
         Input::Action(action) => action.key(),
         Input::Timer(timer) => timer.key.clone(),
         Input::Command(command) => command_key(command),
-        Input::Activate(_) => RULES_KEY.to_owned(),
+        Input::Activate(_) | Input::Changed(_) | Input::Propose(_) => RULES_KEY.to_owned(),
     }
 }
 

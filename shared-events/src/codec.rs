@@ -84,6 +84,7 @@ contracts! {
     "action.failed" => "action/ActionFailed.avsc",
     "target.paused" => "action/TargetPaused.avsc",
     "target.resumed" => "action/TargetResumed.avsc",
+    "rule.changed" => "rule/RuleChanged.avsc",
 }
 
 /// Earlier versions whose canonical form differs from the current one: old bytes are decoded for

@@ -8,7 +8,7 @@
 //! | how ids are derived, so that work done twice makes the same ids | [`ids`] |
 //! | CloudEvents headers | [`envelope`] |
 //! | topics and what an event must tell of itself | [`topic`] |
-//! | the events | [`alert`], [`incident`], [`action`] |
+//! | the events | [`alert`], [`incident`], [`action`], [`rule`] |
 //! | Avro, Confluent framing, compiled-in schemas | [`codec`] |
 
 pub mod action;
@@ -17,6 +17,7 @@ pub mod codec;
 pub mod envelope;
 pub mod ids;
 pub mod incident;
+pub mod rule;
 pub mod topic;
 mod wire_enum;
 
@@ -25,6 +26,7 @@ pub use alert::AlertEvent;
 pub use envelope::Envelope;
 pub use ids::{ActionId, AlertId, EpisodeId, EventId, IncidentId};
 pub use incident::IncidentEvent;
+pub use rule::RuleEvent;
 pub use topic::{Topic, TopicEvent};
 
 /// A point in time, UTC, whole microseconds: what Avro and Postgres keep without loss.

@@ -15,15 +15,18 @@ pub enum Topic {
     Action,
     /// Written by Incident Store, only when switched on; key: incident id.
     IncidentStatus,
+    /// Written and read by Rules; key: always the same, so that changes have one order.
+    Rule,
 }
 
 impl Topic {
     /// Every topic there is.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::Alert,
         Self::Incident,
         Self::Action,
         Self::IncidentStatus,
+        Self::Rule,
     ];
 
     /// Name without the cluster's prefix.
@@ -34,6 +37,7 @@ impl Topic {
             Self::Incident => "incident",
             Self::Action => "action",
             Self::IncidentStatus => "incident.status",
+            Self::Rule => "rule",
         }
     }
 

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use apache_avro::schema_compatibility::SchemaCompatibility;
 use serde_json::Value;
 use shared_events::{
-    ActionEvent, AlertEvent, IncidentEvent, Topic, TopicEvent,
+    ActionEvent, AlertEvent, IncidentEvent, RuleEvent, Topic, TopicEvent,
     codec::{self, Contract},
     incident::IncidentStatusEvent,
 };
@@ -36,6 +36,7 @@ fn encoded() -> Result<Vec<(&'static str, Vec<u8>)>> {
     rows.extend(all(samples::incidents())?);
     rows.extend(all(samples::actions())?);
     rows.extend(all(samples::statuses())?);
+    rows.extend(all(samples::rules())?);
     Ok(rows)
 }
 
@@ -55,7 +56,8 @@ fn every_event_survives_its_schema() -> Result<()> {
     all(samples::alerts())?;
     all(samples::incidents())?;
     all(samples::actions())?;
-    all(samples::statuses())
+    all(samples::statuses())?;
+    all(samples::rules())
 }
 
 /// A fetched writer schema goes through Avro's resolution; the result is the same.
@@ -77,6 +79,7 @@ fn every_type_has_a_contract_and_a_sample() -> Result<()> {
         IncidentEvent::TYPES,
         ActionEvent::TYPES,
         IncidentStatusEvent::TYPES,
+        RuleEvent::TYPES,
     ]
     .concat()
     .into_iter()
@@ -119,7 +122,8 @@ fn every_version_ever_written_still_decodes() -> Result<()> {
         let known = AlertEvent::decode(event_type, &writer, &datum)?.is_some()
             || IncidentEvent::decode(event_type, &writer, &datum)?.is_some()
             || ActionEvent::decode(event_type, &writer, &datum)?.is_some()
-            || IncidentStatusEvent::decode(event_type, &writer, &datum)?.is_some();
+            || IncidentStatusEvent::decode(event_type, &writer, &datum)?.is_some()
+            || RuleEvent::decode(event_type, &writer, &datum)?.is_some();
         ensure!(known, "{event_type} is not listed any more");
     }
     Ok(())

@@ -11,6 +11,8 @@ pub(crate) const NOWHERE: &str = "http://127.0.0.1:1";
 #[derive(Clone, Debug)]
 pub(crate) struct Cli {
     pub(crate) store: String,
+    pub(crate) ingest: String,
+    pub(crate) rules: String,
     pub(crate) brokers: String,
     pub(crate) prefix: String,
     pub(crate) registry: String,
@@ -20,6 +22,8 @@ impl Default for Cli {
     fn default() -> Self {
         Self {
             store: NOWHERE.to_owned(),
+            ingest: NOWHERE.to_owned(),
+            rules: NOWHERE.to_owned(),
             brokers: "127.0.0.1:1".to_owned(),
             prefix: String::new(),
             registry: NOWHERE.to_owned(),
@@ -34,8 +38,8 @@ impl Cli {
             .env_clear()
             .env("TZ", "UTC")
             .env("EVENTPULSE_INCIDENT_STORE_URL", &self.store)
-            .env("EVENTPULSE_INGEST_URL", NOWHERE)
-            .env("EVENTPULSE_RULES_URL", NOWHERE)
+            .env("EVENTPULSE_INGEST_URL", &self.ingest)
+            .env("EVENTPULSE_RULES_URL", &self.rules)
             .env("EVENTPULSE_ACTION_RUNNER_URL", NOWHERE)
             .env("EVENTPULSE_KAFKA_BROKERS", &self.brokers)
             .env("EVENTPULSE_TOPIC_PREFIX", &self.prefix)

@@ -3,4 +3,6 @@
 mod command;
 mod incidents;
 mod parts;
+mod past;
+mod rules;
 mod topics;

@@ -47,6 +47,31 @@ impl Entry {
     }
 }
 
+/// The fact that a line was made from: the other way round.
+#[must_use]
+pub fn fact(
+    event_id: EventId,
+    event_type: &str,
+    mut data: Value,
+    (causation_id, trace_id): (Option<Uuid>, Option<String>),
+) -> Option<Fact> {
+    for name in TIMES {
+        if let Some(field) = data.get_mut(name)
+            && let Some(at) = field
+                .as_str()
+                .and_then(|text| DateTime::parse_from_rfc3339(text).ok())
+        {
+            *field = Value::from(at.timestamp_micros());
+        }
+    }
+    Some(Fact {
+        event_id,
+        causation_id,
+        trace_id,
+        body: Body::read(event_type, data)?,
+    })
+}
+
 /// A decision has the `at` of the event that it answers, so `at` alone does not order a story:
 /// outcomes come first, then what the incident says by revision, and a request after the opening
 /// that it belongs to.
@@ -80,4 +105,32 @@ fn data(body: &Body) -> Value {
         }
     }
     value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::samples_tests::{
+        action_fact, completed, fact as told, failed, gave_up, incident_fact, opened, requested,
+        resolved, updated,
+    };
+
+    #[test]
+    fn a_line_holds_its_whole_fact() {
+        let bodies = [
+            incident_fact(opened(1, 0)),
+            incident_fact(updated(2, 1, true, true)),
+            incident_fact(resolved(3, 2, true)),
+            incident_fact(failed(4, 3)),
+            action_fact(requested(0, 0)),
+            action_fact(completed(0, 5)),
+            action_fact(gave_up(1, 9)),
+        ];
+        for told in bodies.map(told) {
+            let line = Entry::of(&told);
+            let beside = (line.causation_id, line.trace_id);
+            let read = fact(line.event_id, &line.event_type, line.data, beside);
+            assert_eq!(read, Some(told));
+        }
+    }
 }

@@ -69,6 +69,26 @@ impl Body {
         }
     }
 
+    /// The fact of this `ce_type` that `data` is, as [`Entry`](super::Entry) keeps it; none when it is
+    /// of no type that this build knows.
+    #[must_use]
+    pub fn read(event_type: &str, data: serde_json::Value) -> Option<Self> {
+        fn of<T: DeserializeOwned>(data: serde_json::Value) -> Option<Box<T>> {
+            serde_json::from_value(data).ok().map(Box::new)
+        }
+        let known = match event_type {
+            "incident.opened" => Self::Opened(of(data)?),
+            "incident.updated" => Self::Updated(of(data)?),
+            "incident.resolved" => Self::Resolved(of(data)?),
+            "incident.failed" => Self::Failed(of(data)?),
+            "action.requested" => Self::Requested(of(data)?),
+            "action.completed" => Self::Completed(of(data)?),
+            "action.failed" => Self::ActionFailed(of(data)?),
+            _other => return None,
+        };
+        Some(known)
+    }
+
     /// The incident that it is about.
     #[must_use]
     pub fn incident_id(&self) -> IncidentId {

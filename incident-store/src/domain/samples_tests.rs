@@ -157,15 +157,15 @@ pub(super) fn gave_up(number: u32, seconds: i64) -> ActionFailed {
     }
 }
 
-fn incident_fact(event: impl Into<IncidentEvent>) -> Body {
+pub(super) fn incident_fact(event: impl Into<IncidentEvent>) -> Body {
     event.into().into()
 }
 
-fn action_fact(event: impl Into<ActionEvent>) -> Body {
+pub(super) fn action_fact(event: impl Into<ActionEvent>) -> Body {
     Body::of_action(event.into()).expect("about an incident")
 }
 
-fn fact(body: Body) -> Fact {
+pub(super) fn fact(body: Body) -> Fact {
     Fact {
         event_id: EventId(id(7)),
         causation_id: None,

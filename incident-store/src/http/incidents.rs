@@ -10,11 +10,11 @@ use service_kit::http::Problem;
 
 use super::{
     Api, Error, cursor, dto,
-    query::{ListQuery, read_page},
+    query::{ListQuery, read_moment, read_page},
     reference,
 };
 use crate::store::{
-    Stored,
+    Stored, as_of,
     hash::{self, ContentHash},
     list::{self, Page},
     story,
@@ -33,6 +33,7 @@ type Pairs = Query<Vec<(String, String)>>;
         ("until" = Option<String>, Query, description = "opened before, RFC 3339"),
         ("needs_attention" = Option<bool>, Query, description = "whether the automation gave up"),
         ("matcher" = Option<Vec<String>>, Query, description = "Alertmanager's matchers over the labels of the first alert; repeatable"),
+        ("as_of" = Option<String>, Query, description = "incidents as they were then, RFC 3339; the other filters are about what they were"),
         ("sort" = Option<String>, Query, description = "-opened_at (default) or opened_at"),
         ("limit" = Option<u32>, Query, description = "1 to 500, default 50"),
         ("cursor" = Option<String>, Query, description = "next_cursor of the page before"),
@@ -48,8 +49,13 @@ pub(super) async fn list(
         order,
         after,
         limit,
+        as_of,
     } = ListQuery::read(&pairs)?;
-    let Page { incidents, next } = list::page(&api.pool, filter, order, after, limit).await?;
+    let found = match as_of {
+        None => list::page(&api.pool, filter, order, after, limit).await?,
+        Some(at) => as_of::page(&api.pool, filter, order, after, (limit, at)).await?,
+    };
+    let Page { incidents, next } = found;
     let next_cursor = next.map(|after| cursor::incidents(order, after));
     let traces = api.traces.as_deref();
     let items = incidents
@@ -61,14 +67,23 @@ pub(super) async fn list(
 
 /// One incident, by its id or the first six or more digits of it.
 #[utoipa::path(get, path = "/api/v1/incidents/{id}", tag = "incidents",
-    params(("id" = String, Path, description = "UUID, or its first 6 or more digits")),
+    params(
+        ("id" = String, Path, description = "UUID, or its first 6 or more digits"),
+        ("as_of" = Option<String>, Query, description = "as it was then, RFC 3339; 404 when it had not opened"),
+    ),
     responses((status = 200, body = dto::Incident), (status = 304, description = "it still has the version of If-None-Match"), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn show(
     State(api): State<Api>,
     Path(id): Path<String>,
+    Query(pairs): Pairs,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
-    let stored = find(&api, &id).await?;
+    let (moment, _) = read_moment(&pairs, &["as_of"])?;
+    let mut stored = find(&api, &id).await?;
+    if let Some(at) = moment {
+        let was = as_of::incident(&api.pool, stored.incident.id, at).await?;
+        stored = was.ok_or_else(|| Error::NotYet(id.clone()))?;
+    }
     let tag = format!("\"{}\"", stored.version);
     let known = headers
         .get_all(header::IF_NONE_MATCH)

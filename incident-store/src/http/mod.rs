@@ -2,6 +2,7 @@
 
 mod cursor;
 mod dto;
+mod export;
 mod incidents;
 mod query;
 mod reference;
@@ -62,6 +63,7 @@ pub(crate) fn router(api: Api) -> OpenApiRouter {
         .routes(routes!(incidents::show))
         .routes(routes!(incidents::timeline))
         .routes(routes!(incidents::actions))
+        .routes(routes!(export::export))
         .routes(routes!(incidents::content_hash))
         .routes(routes!(stream::stream))
         .with_state(api)
@@ -78,6 +80,8 @@ pub(crate) enum Error {
     Reference(#[from] reference::Error),
     #[error("there is no incident {0}")]
     Unknown(String),
+    #[error("incident {0} had not opened by then")]
+    NotYet(String),
     #[error("{text} is the beginning of more than one incident: {one}, {other}")]
     Ambiguous {
         text: String,
@@ -97,7 +101,7 @@ impl From<Error> for Problem {
             Error::Parameter(_) | Error::Cursor(_) | Error::Reference(_) => {
                 Self::bad_request(detail)
             }
-            Error::Unknown(_) => Self::not_found(detail),
+            Error::Unknown(_) | Error::NotYet(_) => Self::not_found(detail),
             Error::Ambiguous { one, other, .. } => {
                 let matches = vec![one.to_string(), other.to_string()];
                 Self::conflict(detail).with("incidents", matches)

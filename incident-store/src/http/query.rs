@@ -20,10 +20,12 @@ pub(super) struct ListQuery {
     pub(super) order: Order,
     pub(super) after: Option<After>,
     pub(super) limit: usize,
+    /// As it was then.
+    pub(super) as_of: Option<Timestamp>,
 }
 
 const KNOWN: &str =
-    "status, service, severity, since, until, needs_attention, matcher, sort, limit, cursor";
+    "status, service, severity, since, until, needs_attention, matcher, as_of, sort, limit, cursor";
 
 impl ListQuery {
     /// Reads the pairs of a query string; `status`, `service` and `severity` repeat or are lists
@@ -34,6 +36,7 @@ impl ListQuery {
             order: Order::NewestFirst,
             after: None,
             limit: DEFAULT_LIMIT,
+            as_of: None,
         };
         let mut cursor = None;
         for (name, value) in pairs {
@@ -45,6 +48,7 @@ impl ListQuery {
                 "until" => query.filter.until = Some(time("until", value)?),
                 "needs_attention" => query.filter.needs_attention = Some(flag(name, value)?),
                 "matcher" => query.filter.matchers.extend(matchers(value)?),
+                "as_of" => query.as_of = Some(time("as_of", value)?),
                 "sort" => query.order = order(value)?,
                 "limit" => query.limit = limit(value, MAX_LIMIT)?,
                 "cursor" => cursor = Some(value),
@@ -71,6 +75,22 @@ pub(super) fn read_page(
         }
     }
     Ok((size, after))
+}
+
+/// `as_of` of one incident, and `format` of an export.
+pub(super) fn read_moment(
+    pairs: &[(String, String)],
+    known: &[&str],
+) -> Result<(Option<Timestamp>, Option<String>), Error> {
+    let (mut as_of, mut format) = (None, None);
+    for (name, value) in pairs {
+        match name.as_str() {
+            "as_of" if known.contains(&"as_of") => as_of = Some(time("as_of", value)?),
+            "format" if known.contains(&"format") => format = Some(value.clone()),
+            other => return Err(unknown(other, &known.join(", "))),
+        }
+    }
+    Ok((as_of, format))
 }
 
 pub(super) fn unknown(name: &str, known: &str) -> Error {

@@ -1,6 +1,7 @@
 //! The tables: what the domain keeps, as rows.
 
 pub mod action_row;
+pub mod as_of;
 pub mod hash;
 pub mod incident_row;
 pub mod list;

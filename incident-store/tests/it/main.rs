@@ -2,6 +2,7 @@
 //! with Kafka before it.
 
 mod api;
+mod as_of;
 mod facts;
 mod kafka;
 mod rows;

@@ -62,7 +62,7 @@ pub(super) fn condition(draft: &Draft<'_>, rule: &Rule, alert: &Evidence) -> Res
 fn check(when: &Condition, facts: &Facts<'_>) -> Result<(), Said> {
     let reason = match when.holds(facts) {
         Ok(true) => return Ok(()),
-        Ok(false) => sentence::condition_false(when.source()),
+        Ok(false) => sentence::condition_false(when.source(), &when.worked_out(facts)),
         Err(error) => sentence::condition_unclear(when.source(), &error),
     };
     Err(Said::new(Outcome::ConditionFalse, reason).with(when.inputs(facts)))

@@ -14,8 +14,8 @@ use cel::{Context, Env, ExecutionError, Program, Value};
 use serde::{Serialize, Serializer};
 use shared_events::{Labels, Timestamp};
 
-pub use super::condition_check::VARIABLES;
 use super::condition_check::{self, Read};
+pub use super::{condition_check::VARIABLES, condition_steps::Step};
 
 /// Longest text, bytes.
 pub const MAX_BYTES: usize = 2048;
@@ -113,7 +113,15 @@ impl Condition {
             .collect()
     }
 
+    pub(super) fn expression(&self) -> &cel::IdedExpr {
+        self.program.expression()
+    }
+
     fn evaluate(&self, facts: &Facts<'_>) -> Result<Value, ExecutionError> {
+        self.program.execute(&Self::context(facts))
+    }
+
+    pub(super) fn context<'f>(facts: &Facts<'f>) -> Context<'f, 'f> {
         let mut context = Context::with_env(Arc::clone(&ENV));
         context.add_variable_from_value("labels", map(facts.labels));
         context.add_variable_from_value("annotations", map(facts.annotations));
@@ -124,7 +132,7 @@ impl Condition {
             .replicas
             .map_or(Value::Null, |count| Value::Int(count.into()));
         context.add_variable_from_value("replicas", replicas);
-        self.program.execute(&context)
+        context
     }
 }
 

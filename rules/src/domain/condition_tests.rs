@@ -173,3 +173,88 @@ proptest! {
         let _ = compile(&source);
     }
 }
+
+fn seen() -> (Labels, Labels) {
+    (
+        labels(&[("service", "app"), ("severity", "critical")]),
+        labels(&[("value", "0.84")]),
+    )
+}
+
+fn worked(source: &str) -> (Vec<(String, serde_json::Value)>, String) {
+    let (labels, annotations) = seen();
+    let facts = Facts {
+        labels: &labels,
+        annotations: &annotations,
+        at: Timestamp::from_timestamp(1_700_000_000, 0).expect("valid"),
+        occurrence: 2,
+        replicas: None,
+    };
+    let condition = compile(source).expect(source);
+    let steps = condition.steps(&facts).into_iter();
+    let shown = |step: crate::domain::condition::Step| match step.error {
+        Some(error) => (step.expression, json!({ "error": error })),
+        None => (step.expression, step.value),
+    };
+    (steps.map(shown).collect(), condition.worked_out(&facts))
+}
+
+fn pairs(steps: &[(&str, serde_json::Value)]) -> Vec<(String, serde_json::Value)> {
+    let owned = |(text, value): &(&str, serde_json::Value)| ((*text).to_owned(), value.clone());
+    steps.iter().map(owned).collect()
+}
+
+#[test]
+fn each_part_of_a_condition_has_its_value() {
+    let (steps, formula) = worked("double(annotations.value) > 0.9");
+    assert_eq!(
+        steps,
+        pairs(&[
+            ("annotations.value", json!("0.84")),
+            ("double(annotations.value)", json!(0.84)),
+            ("double(annotations.value) > 0.9", json!(false)),
+        ])
+    );
+    assert_eq!(formula, "0.84 > 0.9");
+}
+
+#[test]
+fn a_part_that_cannot_be_told_says_why_and_the_others_are_told() {
+    let (steps, formula) = worked("labels.severity == \"page\" || double(annotations.none) > 1.0");
+    assert_eq!(steps[0], ("labels.severity".to_owned(), json!("critical")));
+    assert_eq!(steps[1].1, json!(false));
+    assert_eq!(
+        steps[2],
+        (
+            "annotations.none".to_owned(),
+            json!({"error": "No such key: none"})
+        )
+    );
+    assert!(steps.last().expect("the whole").1["error"].is_string());
+    assert_eq!(
+        formula,
+        "\"critical\" == \"page\" || double(annotations.none) > 1.0"
+    );
+}
+
+/// What is shown as text is the same expression.
+#[test]
+fn the_text_of_a_condition_is_the_condition() {
+    for source in [
+        "!(occurrence > 3 && labels.a == \"b\") || replicas == null",
+        "(occurrence + 1) * 2 - -3 > 4 % 3",
+        "has(labels.team) && labels[\"a b\"].startsWith(\"x\")",
+        "replicas == null ? occurrence in [1, 2] : {\"a\": 1}[\"a\"] == 1",
+        "at > timestamp(\"2020-01-01T00:00:00Z\")",
+        "1 - (2 - 3) == 2",
+    ] {
+        let shown = worked(source).0.pop().expect("the whole").0;
+        let again = worked(&shown).0.pop().expect("the whole");
+        assert_eq!(again.0, shown, "{source}");
+        assert_eq!(
+            worked(source).0.pop().expect("the whole").1,
+            again.1,
+            "{source}"
+        );
+    }
+}

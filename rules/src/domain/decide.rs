@@ -25,7 +25,11 @@ pub fn decide_owned(rules: &RuleSet, state: State, input: &Input) -> Decision {
         Kind::Timer(timer) => woken::woken(&mut draft, timer),
         Kind::Command(command) => command::obey(&mut draft, command),
         Kind::RulesLoaded(loaded) => {
-            let said = Said::new(Outcome::RulesLoaded, sentence::rules_loaded(loaded));
+            let outcome = match loaded.fault {
+                None => Outcome::RulesLoaded,
+                Some(_) => Outcome::Refused,
+            };
+            let said = Said::new(outcome, sentence::rules_loaded(loaded));
             draft.say(None, said);
         }
     }

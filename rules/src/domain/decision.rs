@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use shared_events::{
     ActionEvent, ActionId, EventId, IncidentEvent, IncidentId, Timestamp, TopicEvent,
 };
@@ -84,7 +84,8 @@ pub enum Answer {
 }
 
 /// The part of a state that explains a decision.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Snapshot {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub incident: Option<IncidentSnapshot>,
@@ -95,7 +96,7 @@ pub struct Snapshot {
 }
 
 /// The incident of a [`Snapshot`].
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct IncidentSnapshot {
     pub id: IncidentId,
     pub phase: Phase,
@@ -105,11 +106,14 @@ pub struct IncidentSnapshot {
 }
 
 /// A target of a [`Snapshot`].
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TargetSnapshot {
     pub replicas: Option<i32>,
     pub pending: Option<ActionId>,
     pub paused: bool,
+    /// When each rule last asked for an action: what cooldowns count from.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub asked_at: BTreeMap<String, Timestamp>,
 }
 
 impl Snapshot {
@@ -128,6 +132,7 @@ impl Snapshot {
                 replicas: target.replicas,
                 pending: target.pending.as_ref().map(|busy| busy.action_id),
                 paused: state.pause_of(name, at).is_some(),
+                asked_at: target.asked_at.clone(),
             };
             (name.clone(), seen)
         });

@@ -128,6 +128,7 @@ impl<'a> Draft<'a> {
             reason: said.reason,
             inputs: said.inputs,
             emitted: std::mem::take(&mut self.emitted),
+            shadow: rule.is_some_and(|rule| !rule.is_live()),
         });
     }
 
@@ -139,10 +140,33 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// The rules with an action, in order.
+    /// The same decision about the same input, begun in `state`, to be thrown away.
+    pub(super) fn ghost(&self, state: State) -> Self {
+        Self {
+            rules: self.rules,
+            at: self.at,
+            cause: self.cause,
+            read: Snapshot::default(),
+            timers_before: BTreeMap::new(),
+            state,
+            answer: None,
+            alerts_changed: false,
+            verdicts: Vec::new(),
+            effects: Vec::new(),
+            emitted: Vec::new(),
+        }
+    }
+
+    /// What it came to so far.
+    pub(super) fn into_effects(self) -> Vec<Effect> {
+        self.effects
+    }
+
+    /// The live rules with an action, in order.
     pub(super) fn acting_rules(&self) -> impl Iterator<Item = (&'a Rule, &'a Action)> + use<'a> {
         let acting = |rule: &'a Rule| Some((rule, rule.action.as_ref()?));
-        self.rules.rules.iter().filter_map(acting)
+        let live = self.rules.rules.iter().filter(|rule| rule.is_live());
+        live.filter_map(acting)
     }
 
     /// Tells people what changed without a change of status, and closes the decision.

@@ -94,6 +94,22 @@ pub struct RulesLoaded {
     pub rules: usize,
     /// Hash of the one before.
     pub before: Option<String>,
+    /// The event that brought it; missing when files did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<ChangedBy>,
+    /// Why what it brought did not become active.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
+}
+
+/// Who changed the rules, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangedBy {
+    pub number: i64,
+    /// SHA-256 of the rules file.
+    pub hash: String,
+    pub actor: String,
+    pub reason: String,
 }
 
 impl Input {

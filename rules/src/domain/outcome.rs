@@ -90,6 +90,8 @@ pub struct Verdict {
     pub inputs: BTreeMap<String, Value>,
     /// Events that follow from it.
     pub emitted: Vec<EventId>,
+    /// Of a rule in state shadow: nothing of it happened.
+    pub shadow: bool,
 }
 
 /// A rule as it was when it answered.

@@ -7,6 +7,7 @@ use super::{
     act::{Acted, act, condition},
     draft::{Draft, Said},
     life, sentence,
+    shadow::shadow,
     step::Urgency,
 };
 
@@ -20,7 +21,13 @@ pub(super) fn raised(draft: &mut Draft<'_>, alert: &AlertRaised, rules: &[usize]
         annotations: alert.annotations.clone(),
         occurrence: alert.occurrence,
     };
-    if !over && rules.iter().any(|rule| rule.action.is_some()) {
+    let shadowed = rules.iter().any(|rule| !rule.is_live());
+    let before = shadowed.then(|| draft.state.clone());
+    if !over
+        && rules
+            .iter()
+            .any(|rule| rule.is_live() && rule.action.is_some())
+    {
         let evidence = evidence.clone();
         draft
             .memory_mut()
@@ -28,13 +35,19 @@ pub(super) fn raised(draft: &mut Draft<'_>, alert: &AlertRaised, rules: &[usize]
             .insert(alert.episode_id, evidence);
     }
     for rule in rules {
-        let said = answer(draft, rule, alert, (&evidence, over));
+        let said = match &before {
+            Some(before) if !rule.is_live() => {
+                shadow(draft, rule, alert, (&evidence, over, before))
+            }
+            Some(_) | None => answer(draft, rule, alert, (&evidence, over)),
+        };
         draft.say(Some(rule), said);
     }
     forget_useless_evidence(draft, alert);
 }
 
-fn answer(
+/// What `rule` makes of the alert.
+pub(super) fn answer(
     draft: &mut Draft<'_>,
     rule: &Rule,
     alert: &AlertRaised,

@@ -16,10 +16,11 @@ pub(super) fn resolved(draft: &mut Draft<'_>, alert: &AlertResolved, rules: &[us
         ResolveReason::Notified | ResolveReason::Superseded | ResolveReason::Unknown(_) => false,
     };
     let held = life::end_alert(draft, alert.episode_id, silent);
-    let memory = draft.memory_mut();
-    memory.evidence.remove(&alert.episode_id);
-    if held || !rules.is_empty() {
-        memory.remember_over(alert.episode_id, held);
+    draft.memory_mut().evidence.remove(&alert.episode_id);
+    let all = draft.rules;
+    let seen: Vec<&Rule> = rules.iter().filter_map(|&at| all.rules.get(at)).collect();
+    if held || seen.iter().any(|rule| rule.is_live()) {
+        draft.memory_mut().remember_over(alert.episode_id, held);
     }
     life::drop_idle_recheck(draft);
     let name = alert
@@ -30,8 +31,7 @@ pub(super) fn resolved(draft: &mut Draft<'_>, alert: &AlertResolved, rules: &[us
         true => release(draft, name),
         false => Said::new(Outcome::Cleared, sentence::cleared_without_hold(name)),
     };
-    let all = draft.rules;
-    let mut seen: Vec<Option<&Rule>> = rules.iter().map(|&at| all.rules.get(at)).collect();
+    let mut seen: Vec<Option<&Rule>> = seen.into_iter().map(Some).collect();
     if seen.is_empty() {
         seen.push(None);
     }

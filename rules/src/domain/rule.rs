@@ -13,6 +13,8 @@ use super::{Condition, Matcher, correlation_key};
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Rule {
     pub name: String,
+    #[serde(rename = "state", skip_serializing_if = "Standing::is_live")]
+    pub standing: Standing,
     /// SHA-256 of the rest, hexadecimal.
     #[serde(skip)]
     pub version: String,
@@ -24,6 +26,36 @@ pub struct Rule {
     pub incident: Role,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub action: Option<Action>,
+}
+
+/// Whether what a rule decides happens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// It does.
+    #[default]
+    Live,
+    /// It is logged only.
+    Shadow,
+}
+
+impl Standing {
+    /// As it is written in a rules file.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Shadow => "shadow",
+        }
+    }
+
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "serde hands over a reference"
+    )]
+    fn is_live(&self) -> bool {
+        *self == Self::Live
+    }
 }
 
 /// What an alert is to the incident of its key.
@@ -85,6 +117,22 @@ impl Rule {
     #[must_use]
     pub fn content(&self) -> String {
         serde_json::to_string(self).expect("a rule holds strings, numbers and lists only")
+    }
+
+    /// Whether what it decides happens.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.standing.is_live()
+    }
+
+    /// Under which name a target remembers when it last asked: what a rule did in shadow is no
+    /// cooldown for the live one.
+    #[must_use]
+    pub fn cooldown_key(&self) -> String {
+        match self.standing {
+            Standing::Live => self.name.clone(),
+            Standing::Shadow => format!("shadow/{}", self.name),
+        }
     }
 
     /// Whether an alert with these labels is meant.

@@ -111,8 +111,8 @@ pub(super) fn already_over(alert: &AlertRaised) -> String {
     format!("{name} was over before it was heard of: nothing was done")
 }
 
-pub(super) fn condition_false(source: &str) -> String {
-    format!("`when` is false: {source}")
+pub(super) fn condition_false(source: &str, worked_out: &str) -> String {
+    format!("`when` is false: {source} ({worked_out})")
 }
 
 pub(super) fn condition_unclear(source: &str, error: &str) -> String {
@@ -373,8 +373,24 @@ pub fn no_incident(id: IncidentId) -> String {
 
 pub(super) fn rules_loaded(loaded: &RulesLoaded) -> String {
     let version = loaded.hash.get(..8).unwrap_or(&loaded.hash);
-    match loaded.rules {
+    let active = match loaded.rules {
         1 => format!("1 rule of version {version} is active"),
         rules => format!("{rules} rules of version {version} are active"),
+    };
+    match (&loaded.change, &loaded.fault) {
+        (Some(by), None) => {
+            format!(
+                "{active}: change {} by {}: {}",
+                by.number, by.actor, by.reason
+            )
+        }
+        (Some(by), Some(fault)) => {
+            format!(
+                "change {} by {} took no effect: {fault}; {active}",
+                by.number, by.actor
+            )
+        }
+        (None, Some(fault)) => format!("{fault}; {active}"),
+        (None, None) => active,
     }
 }

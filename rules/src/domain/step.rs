@@ -180,7 +180,7 @@ fn cooling(
     (rule, action): (&Rule, &Action),
     at: Timestamp,
 ) -> Option<Held> {
-    let until = *target.asked_at.get(&rule.name)? + action.cooldown?;
+    let until = *target.asked_at.get(&rule.cooldown_key())? + action.cooldown?;
     (at < until).then(|| Held {
         until: Some(until),
         ..Held::for_ever(

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 pub use fault::Fault;
 pub(crate) use fault::read;
+use sha2::{Digest, Sha256};
 
 use crate::{
     domain::{Policy, RuleSet},
@@ -60,6 +61,12 @@ impl Source {
             text,
         })
     }
+}
+
+/// SHA-256 of the text of a file, hexadecimal: what `sha256sum` says.
+#[must_use]
+pub fn content_hash(text: &str) -> String {
+    hex::encode(Sha256::digest(text))
 }
 
 /// The rule set that the files are.

@@ -7,7 +7,7 @@ use shared_events::action::Direction;
 
 use super::{Fault, Source, fault};
 use crate::domain::{
-    Action, Condition, Matcher, Role, Rule, condition,
+    Action, Condition, Matcher, Role, Rule, Standing, condition,
     key::is_label_name,
     rule::{Size, Undo},
 };
@@ -30,6 +30,7 @@ struct RawRule {
     when: Option<Spanned<String>>,
     group_by: Spanned<Vec<Spanned<String>>>,
     incident: RawRole,
+    state: Option<RawStanding>,
     action: Option<Spanned<RawAction>>,
 }
 
@@ -38,6 +39,13 @@ struct RawRule {
 enum RawRole {
     Open,
     Attach,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum RawStanding {
+    Live,
+    Shadow,
 }
 
 #[derive(Deserialize)]
@@ -101,6 +109,10 @@ impl RawRule {
             matchers: matchers(file, &self.matchers)?,
             when: self.when.map(|when| compiled(file, &when)).transpose()?,
             group_by: group_by(file, &self.group_by)?,
+            standing: match self.state {
+                Some(RawStanding::Live) | None => Standing::Live,
+                Some(RawStanding::Shadow) => Standing::Shadow,
+            },
             incident: match self.incident {
                 RawRole::Open => Role::Open,
                 RawRole::Attach => Role::Attach,

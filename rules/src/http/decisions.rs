@@ -9,7 +9,7 @@ use axum::{
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use service_kit::Problem;
-use shared_events::{AlertId, Labels, ids};
+use shared_events::{AlertId, Labels};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -28,6 +28,7 @@ use crate::{
 /// What was decided about one input, under one correlation key.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Decision {
+    /// The id of the event, unless that was decided under several correlation keys
     decision_id: Uuid,
     /// `ce_id` of the event, or the id of a timer, command or rule change
     event_id: Uuid,
@@ -49,6 +50,29 @@ pub(super) struct Decision {
     emitted: Vec<Uuid>,
     /// The input itself, when it is on no topic
     detail: Option<serde_json::Value>,
+    /// Where the input was read; missing when it is on no topic
+    position: Option<Place>,
+}
+
+/// A place in a topic.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Place {
+    /// Without prefix
+    topic: String,
+    partition: i32,
+    offset: i64,
+}
+
+pub(super) fn place(
+    topic: Option<String>,
+    partition: Option<i32>,
+    offset: Option<i64>,
+) -> Option<Place> {
+    Some(Place {
+        topic: topic?,
+        partition: partition?,
+        offset: offset?,
+    })
 }
 
 /// The answer of one rule, or of the engine.
@@ -66,6 +90,8 @@ pub(super) struct RuleOutcome {
     inputs: serde_json::Value,
     /// Ids of the events that follow from this answer
     emitted: Vec<Uuid>,
+    /// Of a rule in state `shadow`: none of it happened, `inputs.would_emit` has what would have
+    shadow: bool,
 }
 
 impl From<StoredOutcome> for RuleOutcome {
@@ -77,6 +103,7 @@ impl From<StoredOutcome> for RuleOutcome {
             reason: stored.reason,
             inputs: stored.inputs,
             emitted: stored.emitted,
+            shadow: stored.shadow,
         }
     }
 }
@@ -112,13 +139,13 @@ pub(super) async fn list(
     }))
 }
 
-async fn decision(
+pub(super) async fn decision(
     api: &Api,
     row: Logged,
     labels: &HashMap<AlertId, Labels>,
     rule: Option<&str>,
 ) -> Result<Decision, Problem> {
-    let decision_id = ids::derive(["decision", &row.input_id.to_string(), &row.key]);
+    let decision_id = row.decision_id.unwrap_or(row.input_id);
     let labels = row.alert_id.and_then(|id| labels.get(&AlertId(id)));
     let mut outcomes: Vec<RuleOutcome> = row.outcomes.0.into_iter().map(Into::into).collect();
     if let Some(labels) = labels {
@@ -145,5 +172,6 @@ async fn decision(
         outcomes,
         emitted: row.emitted.0,
         detail: row.detail,
+        position: place(row.topic, row.partition, row.kafka_offset),
     })
 }

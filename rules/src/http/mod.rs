@@ -2,9 +2,13 @@
 
 mod commands;
 mod decisions;
+mod explain;
+mod explained;
 mod pauses;
 mod query;
 mod rules;
+mod shadows;
+mod versions;
 
 use serde::Serialize;
 use service_kit::{
@@ -25,9 +29,16 @@ pub(crate) struct Api {
 /// Every route of Rules.
 pub(crate) fn router(api: Api) -> OpenApiRouter {
     OpenApiRouter::new()
-        .routes(routes!(rules::list))
+        .routes(routes!(rules::list, versions::put))
+        .routes(routes!(versions::list))
+        .routes(routes!(versions::text))
+        .routes(routes!(versions::rollback))
+        .routes(routes!(shadows::report))
+        .routes(routes!(rules::show))
         .routes(routes!(rules::reload))
         .routes(routes!(decisions::list))
+        .routes(routes!(explain::show))
+        .routes(routes!(explain::why))
         .routes(routes!(pauses::list))
         .routes(routes!(pauses::pause))
         .routes(routes!(pauses::resume))

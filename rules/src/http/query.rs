@@ -52,7 +52,7 @@ impl Query {
     }
 }
 
-fn uuid(name: &str, value: &str) -> Result<Uuid, Problem> {
+pub(super) fn uuid(name: &str, value: &str) -> Result<Uuid, Problem> {
     let bad = |_| Problem::bad_request(format!("{name}: {value:?} is no UUID"));
     value.parse().map_err(bad)
 }

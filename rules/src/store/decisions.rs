@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use service_kit::Error;
-use shared_events::{AlertId, EpisodeId, EventId, IncidentId, Timestamp};
+use shared_events::{AlertId, EpisodeId, EventId, IncidentId, Labels, Timestamp, ids};
 use sqlx::{PgConnection, types::Json};
 use uuid::Uuid;
 
@@ -11,6 +11,8 @@ use crate::domain::{Snapshot, Verdict};
 /// A row to be written.
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
+    /// Set when the input is decided under several keys.
+    pub(crate) decision_id: Option<Uuid>,
     pub(crate) key: String,
     pub(crate) seq: i64,
     pub(crate) input_id: EventId,
@@ -25,6 +27,15 @@ pub(crate) struct Row {
     pub(crate) read: Snapshot,
     pub(crate) outcomes: Vec<StoredOutcome>,
     pub(crate) emitted: Vec<Uuid>,
+    /// Type of each of `emitted`.
+    pub(crate) emitted_types: Vec<&'static str>,
+    /// Annotations and occurrence of an alert event.
+    pub(crate) said: Option<(Labels, Option<i64>)>,
+}
+
+/// The id of the decision about an input under this key, when it was decided under several.
+pub(crate) fn decision_id(input: Uuid, key: &str) -> Uuid {
+    ids::derive(["decision", &input.to_string(), key])
 }
 
 /// The answer of one rule, as the log keeps it.
@@ -38,6 +49,9 @@ pub(crate) struct StoredOutcome {
     pub(crate) inputs: serde_json::Value,
     #[serde(default)]
     pub(crate) emitted: Vec<Uuid>,
+    /// Of a rule in state shadow.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) shadow: bool,
 }
 
 impl From<Verdict> for StoredOutcome {
@@ -50,6 +64,7 @@ impl From<Verdict> for StoredOutcome {
             reason: verdict.reason,
             inputs: serde_json::Value::Object(verdict.inputs.into_iter().collect()),
             emitted: verdict.emitted.into_iter().map(EventId::uuid).collect(),
+            shadow: verdict.shadow,
         }
     }
 }
@@ -66,14 +81,18 @@ pub(crate) async fn append(
     let columns = Columns::of(rows);
     sqlx::query!(
         "INSERT INTO decisions_log (correlation_key, seq, input_id, input, detail, topic, partition,
-             kafka_offset, alert_id, episode_id, incident_id, at, rules_hash, read, outcomes, emitted)
+             kafka_offset, alert_id, episode_id, incident_id, at, rules_hash, read, outcomes, emitted,
+             decision_id, annotations, occurrence, emitted_types)
          SELECT key, seq, input_id, input, detail, topic, partition, kafka_offset, alert_id,
-                episode_id, incident_id, at, $17, read, outcomes, emitted
+                episode_id, incident_id, at, $17, read, outcomes, emitted, decision_id,
+                annotations, occurrence, emitted_types
          FROM UNNEST($1::text[], $2::bigint[], $3::uuid[], $4::text[], $5::jsonb[], $6::text[],
                      $7::int[], $8::bigint[], $9::uuid[], $10::uuid[], $11::uuid[],
-                     $12::timestamptz[], $13::jsonb[], $14::jsonb[], $15::jsonb[], $16::bigint[])
+                     $12::timestamptz[], $13::jsonb[], $14::jsonb[], $15::jsonb[], $16::bigint[],
+                     $18::uuid[], $19::jsonb[], $20::bigint[], $21::jsonb[])
               AS new (key, seq, input_id, input, detail, topic, partition, kafka_offset, alert_id,
-                      episode_id, incident_id, at, read, outcomes, emitted, position)
+                      episode_id, incident_id, at, read, outcomes, emitted, position, decision_id,
+                      annotations, occurrence, emitted_types)
          -- ids are given in this order
          ORDER BY position",
         &columns.keys as &[&str],
@@ -93,6 +112,10 @@ pub(crate) async fn append(
         &columns.emitted as &[Json<&[Uuid]>],
         &columns.positions,
         rules_hash,
+        &columns.decisions as &[Option<Uuid>],
+        &columns.annotations as &[Option<Json<&Labels>>],
+        &columns.occurrences as &[Option<i64>],
+        &columns.types as &[Json<&[&str]>],
     )
     .execute(conn)
     .await
@@ -119,6 +142,10 @@ struct Columns<'a> {
     outcomes: Vec<Json<&'a [StoredOutcome]>>,
     emitted: Vec<Json<&'a [Uuid]>>,
     positions: Vec<i64>,
+    decisions: Vec<Option<Uuid>>,
+    annotations: Vec<Option<Json<&'a Labels>>>,
+    occurrences: Vec<Option<i64>>,
+    types: Vec<Json<&'a [&'a str]>>,
 }
 
 impl<'a> Columns<'a> {
@@ -149,5 +176,10 @@ impl<'a> Columns<'a> {
         self.reads.push(Json(&row.read));
         self.outcomes.push(Json(&row.outcomes));
         self.emitted.push(Json(&row.emitted));
+        self.decisions.push(row.decision_id);
+        let said = row.said.as_ref();
+        self.annotations.push(said.map(|(said, _)| Json(said)));
+        self.occurrences.push(said.and_then(|(_, number)| *number));
+        self.types.push(Json(&row.emitted_types));
     }
 }

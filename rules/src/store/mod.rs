@@ -3,8 +3,11 @@
 
 pub(crate) mod correlations;
 pub(crate) mod decisions;
+pub(crate) mod explain;
 pub(crate) mod lookups;
 pub(crate) mod read;
+pub(crate) mod rule_changes;
 pub(crate) mod rule_sets;
+pub(crate) mod shadows;
 pub(crate) mod targets;
 pub(crate) mod timers;

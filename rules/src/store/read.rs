@@ -42,6 +42,13 @@ pub(crate) struct Logged {
     pub(crate) read: serde_json::Value,
     pub(crate) outcomes: Json<Vec<StoredOutcome>>,
     pub(crate) emitted: Json<Vec<Uuid>>,
+    pub(crate) decision_id: Option<Uuid>,
+    pub(crate) topic: Option<String>,
+    pub(crate) partition: Option<i32>,
+    pub(crate) kafka_offset: Option<i64>,
+    pub(crate) annotations: Option<Json<Labels>>,
+    pub(crate) occurrence: Option<i64>,
+    pub(crate) emitted_types: Option<Json<Vec<String>>>,
 }
 
 /// A page, and where the next begins.
@@ -70,7 +77,9 @@ pub(crate) async fn decisions(pool: &PgPool, filter: &Filter, limit: i64) -> Res
         )
         SELECT id, correlation_key AS key, seq, input_id, input, detail, alert_id, episode_id,
                incident_id, at, rules_hash, read, outcomes AS "outcomes: Json<Vec<StoredOutcome>>",
-               emitted AS "emitted: Json<Vec<Uuid>>"
+               emitted AS "emitted: Json<Vec<Uuid>>", decision_id, topic, partition, kafka_offset,
+               annotations AS "annotations: Json<Labels>", occurrence,
+               emitted_types AS "emitted_types: Json<Vec<String>>"
         FROM looked
         WHERE $6::jsonb IS NULL OR outcomes @> $6
         ORDER BY id DESC LIMIT $7
@@ -104,6 +113,23 @@ async fn last_looked_at(pool: &PgPool, filter: &Filter, look: i64) -> Result<Opt
         look - 1
     )
     .fetch_optional(pool)
+    .await
+    .map_err(Error::database("reading decisions"))
+}
+
+/// The decisions of these rows, newest first.
+pub(crate) async fn rows(pool: &PgPool, ids: &[i64]) -> Result<Vec<Logged>, Error> {
+    sqlx::query_as!(
+        Logged,
+        r#"SELECT id, correlation_key AS key, seq, input_id, input, detail, alert_id, episode_id,
+                  incident_id, at, rules_hash, read, outcomes AS "outcomes: Json<Vec<StoredOutcome>>",
+                  emitted AS "emitted: Json<Vec<Uuid>>", decision_id, topic, partition, kafka_offset,
+                  annotations AS "annotations: Json<Labels>", occurrence,
+                  emitted_types AS "emitted_types: Json<Vec<String>>"
+           FROM decisions_log WHERE id = ANY($1) ORDER BY id DESC"#,
+        ids
+    )
+    .fetch_all(pool)
     .await
     .map_err(Error::database("reading decisions"))
 }

@@ -6,7 +6,7 @@ use service_kit::{Error, Kit, Worker, clock::Ticker};
 
 use crate::{
     service::RuleEngine,
-    store::{read, timers},
+    store::{read, rule_changes, timers},
 };
 
 const REST: Duration = Duration::from_secs(5);
@@ -38,5 +38,16 @@ async fn look(kit: &Kit<RuleEngine>) -> Result<(), Error> {
     let metrics = &kit.service().metrics;
     metrics.overdue(f64::from(i32::try_from(late).unwrap_or(i32::MAX)) / 1000.0);
     metrics.incidents(open, failed);
+    drop(conn);
+    let engine = kit.service();
+    let in_force = match engine.file_rules {
+        true => None,
+        false => rule_changes::in_force(kit.pool()).await?,
+    };
+    let file = engine.rules.file_hash();
+    let differs = in_force
+        .zip(file)
+        .is_some_and(|(rules, file)| rules.hash != file);
+    metrics.file_differs(differs);
     Ok(())
 }

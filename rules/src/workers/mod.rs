@@ -3,6 +3,7 @@
 mod gauges;
 mod prune;
 pub(crate) mod reload;
+mod seed;
 mod timers;
 
 use std::time::Duration;
@@ -21,6 +22,7 @@ pub(crate) fn all(
         reload::worker(kit, reloader),
         timers::worker(kit),
         gauges::worker(kit),
+        seed::worker(kit),
     ];
     workers.extend(retention.map(|keep| prune::worker(kit, keep)));
     workers

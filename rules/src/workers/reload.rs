@@ -1,7 +1,13 @@
 //! Reads the rule and target files: at start, by SIGHUP, and when somebody posts `/-/reload`. A file
 //! that is not valid is an error with its place; the last good rules stay.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use service_kit::{Error, Kit, Trace, Work, Worker};
 use tokio::{
@@ -9,13 +15,14 @@ use tokio::{
     sync::Mutex,
 };
 
+use super::seed;
 use crate::{
     active,
     config::Config,
     domain::{Policy, RuleSet, RulesLoaded},
     files::{self, Source, Sources},
     service::{Activation, Input, RuleEngine, local_id},
-    store::rule_sets,
+    store::{rule_changes, rule_sets},
 };
 
 /// How the check is called in `/readyz`.
@@ -27,6 +34,8 @@ pub(crate) struct Reloader {
     rules_file: PathBuf,
     targets_file: PathBuf,
     policy: Policy,
+    /// It is known whether topic `rule` holds rules.
+    begun: Arc<AtomicBool>,
     /// One at a time.
     turn: Arc<Mutex<()>>,
 }
@@ -37,6 +46,26 @@ pub(crate) struct Reloaded {
     pub(crate) set: Arc<RuleSet>,
     /// They were active already.
     pub(crate) unchanged: bool,
+    /// Why the rules file was left alone, and how to apply it.
+    pub(crate) ignored: Option<String>,
+}
+
+/// What the files are.
+struct Read {
+    set: Arc<RuleSet>,
+    sources: Sources,
+    ignored: Option<String>,
+}
+
+/// What to tell of a rules file that differs from the rules in force.
+fn ignored(file: Option<&Source>, in_force: Option<&rule_changes::File>) -> Option<String> {
+    let (file, in_force) = (file?, in_force?);
+    (files::content_hash(&file.text) != in_force.hash).then(|| {
+        format!(
+            "{} differs from the rules in force (change {}) and was left alone: rules come from topic `rule`. Apply it with `eventpulse rules apply {}` or PUT /api/v1/rules, or set EVENTPULSE_RULES_SOURCE=file",
+            file.name, in_force.number, file.name
+        )
+    })
 }
 
 /// Why the rules stay as they are.
@@ -55,15 +84,19 @@ impl Reloader {
             rules_file: config.rules_file.clone(),
             targets_file: config.targets_file.clone(),
             policy: config.policy()?,
+            begun: Arc::default(),
             turn: Arc::default(),
         })
     }
 
     /// Reads the files and makes them the active rules, of every instance.
     pub(crate) async fn reload(&self, kit: &Kit<RuleEngine>) -> Result<Reloaded, Failure> {
+        if !self.begun.load(Ordering::Relaxed) {
+            return Err(Failure::Kit(active::none_yet()));
+        }
         let _turn = self.turn.lock().await;
-        let outcome = match self.compiled().await? {
-            Ok((set, sources)) => self.activate(kit, set, sources).await,
+        let outcome = match self.compiled(kit).await? {
+            Ok(read) => self.activate(kit, read).await,
             Err(error) => Err(self.stays(kit, &error).await?),
         };
         match &outcome {
@@ -76,33 +109,60 @@ impl Reloader {
         outcome
     }
 
-    async fn compiled(&self) -> Result<Result<(Arc<RuleSet>, Sources), files::Error>, Error> {
+    /// The files; of the rules the one in force, when a topic says which.
+    async fn compiled(&self, kit: &Kit<RuleEngine>) -> Result<Result<Read, files::Error>, Error> {
+        let in_force = match kit.service().file_rules {
+            true => None,
+            false => rule_changes::in_force(kit.pool()).await?,
+        };
         let (rules, targets) = (self.rules_file.clone(), self.targets_file.clone());
+        let has_rules = in_force.is_some();
         let read = move || {
-            Ok(Sources {
-                rules: Source::read(&rules)?,
-                targets: Source::read(&targets)?,
-            })
+            let rules = match Source::read(&rules) {
+                Err(_) if has_rules => None,
+                read => Some(read?),
+            };
+            Ok((rules, Source::read(&targets)?))
         };
         let read = tokio::task::spawn_blocking(read);
-        let sources = match read.await {
-            Ok(Ok(sources)) => sources,
+        let (file, targets) = match read.await {
+            Ok(Ok(read)) => read,
             Ok(Err(error)) => return Ok(Err(error)),
             Err(_) => {
                 let task = "reading rules".into();
                 return Err(Error::Panic { task });
             }
         };
+        let ignored = ignored(file.as_ref(), in_force.as_ref());
+        let text = file.as_ref().map(|file| file.text.clone());
+        let rules = match in_force {
+            Some(change) => Source {
+                name: format!("rules.yaml of change {}", change.number),
+                text: change.content,
+            },
+            None => file.unwrap_or_else(|| Source {
+                name: self.rules_file.display().to_string(),
+                text: String::new(),
+            }),
+        };
+        let sources = Sources { rules, targets };
+        kit.service()
+            .rules
+            .remember(&sources.targets, self.policy, text.as_deref());
         let set = active::in_background(sources.clone(), self.policy).await?;
-        Ok(set.map(|set| (Arc::new(set), sources)))
+        Ok(set.map(|set| Read {
+            set: Arc::new(set),
+            sources,
+            ignored,
+        }))
     }
 
-    async fn activate(
-        &self,
-        kit: &Kit<RuleEngine>,
-        set: Arc<RuleSet>,
-        sources: Sources,
-    ) -> Result<Reloaded, Failure> {
+    async fn activate(&self, kit: &Kit<RuleEngine>, read: Read) -> Result<Reloaded, Failure> {
+        let Read {
+            set,
+            sources,
+            ignored,
+        } = read;
         loop {
             let mut conn = kit
                 .pool()
@@ -112,7 +172,11 @@ impl Reloader {
             let active = rule_sets::active(&mut *conn).await?;
             if active.hash.as_deref() == Some(&set.hash) {
                 let unchanged = true;
-                return Ok(Reloaded { set, unchanged });
+                return Ok(Reloaded {
+                    set,
+                    unchanged,
+                    ignored,
+                });
             }
             let activation = Activation {
                 loaded: RulesLoaded {
@@ -120,6 +184,8 @@ impl Reloader {
                     hash: set.hash.clone(),
                     rules: set.rules.len(),
                     before: active.hash,
+                    change: None,
+                    fault: None,
                 },
                 set: Arc::clone(&set),
                 sources: sources.clone(),
@@ -131,9 +197,29 @@ impl Reloader {
             let work = Work::local(id, Trace::current(), input);
             if kit.handle(vec![work]).await?.reply.activated {
                 let unchanged = false;
-                return Ok(Reloaded { set, unchanged });
+                return Ok(Reloaded {
+                    set,
+                    unchanged,
+                    ignored,
+                });
             }
         }
+    }
+
+    /// Waits, where nothing is active yet, until it is known whether topic `rule` holds rules; false
+    /// when the service stops.
+    async fn may_begin(&self, kit: &Kit<RuleEngine>) -> Result<bool, Error> {
+        if kit.service().file_rules || rule_sets::active(kit.pool()).await?.hash.is_some() {
+            return Ok(true);
+        }
+        // what the fold of a change needs, should there be one
+        if let Err(error) = self.compiled(kit).await? {
+            self.stays(kit, &error).await?;
+        } else {
+            let waiting = "waits to know what topic rule holds";
+            kit.health().report(CHECK, Err::<String, _>(waiting));
+        }
+        seed::topic_known(kit).await
     }
 
     /// The failure of invalid files, with what goes on being active.
@@ -165,6 +251,9 @@ fn report(kit: &Kit<RuleEngine>, reloaded: &Reloaded) {
     let set = &reloaded.set;
     let detail = format!("{} rules of version {}", set.rules.len(), &set.hash[..8]);
     kit.service().metrics.loaded(set.rules.len());
+    if let Some(why) = &reloaded.ignored {
+        tracing::warn!("{why}");
+    }
     tracing::info!(
         version = set.hash,
         rules = set.rules.len(),
@@ -186,6 +275,10 @@ pub(super) fn worker(kit: &Kit<RuleEngine>, reloader: &Reloader) -> Worker {
                 source,
             })?;
             loop {
+                if !reloader.may_begin(&kit).await? {
+                    return Ok(());
+                }
+                reloader.begun.store(true, Ordering::Relaxed);
                 match reloader.reload(&kit).await {
                     Ok(_) | Err(Failure::Files { .. }) => kit.service().rules.looked(),
                     Err(Failure::Kit(error)) => return Err(error),

@@ -3,6 +3,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, ensure};
+use rules::RulesSource;
 use serde_json::{Value, json};
 use service_kit::{
     Error, KitArgs,
@@ -51,14 +52,19 @@ impl Rules {
 
     /// Starts it, without Kafka.
     pub(crate) async fn launch(database: &Database, folder: &Folder) -> Result<Self> {
-        // port 9 of this machine refuses connections
+        // port 9 of this machine refuses connections: nothing could come back from a topic
         let kit = testing::kit_args_at(database, "127.0.0.1:9", "http://127.0.0.1:9", "");
-        Self::with(kit, folder).await
+        Self::with(kit, folder, RulesSource::File).await
     }
 
-    pub(crate) async fn with(kit: KitArgs, folder: &Folder) -> Result<Self> {
+    pub(crate) async fn with(
+        kit: KitArgs,
+        folder: &Folder,
+        rules_source: RulesSource,
+    ) -> Result<Self> {
         let config = rules::Config {
             kit,
+            rules_source,
             rules_file: folder.file("rules.yaml"),
             targets_file: folder.file("targets.yaml"),
             settle: Duration::from_secs(60),
@@ -95,6 +101,21 @@ impl Rules {
         let request = self.client.post(format!("{}{path}", self.url));
         let request = request.header("content-type", "application/json");
         answer(request.body(body.to_string())).await
+    }
+
+    /// Sends a rules file; with `base` as If-Match.
+    pub(crate) async fn put(
+        &self,
+        query: &str,
+        base: Option<&str>,
+        text: &str,
+    ) -> Result<(u16, Value)> {
+        let url = format!("{}/api/v1/rules?{query}", self.url);
+        let mut request = self.client.put(url).body(text.to_owned());
+        if let Some(base) = base {
+            request = request.header("if-match", format!("\"{base}\""));
+        }
+        answer(request).await
     }
 
     pub(crate) async fn items(&self, path: &str) -> Result<Vec<Value>> {
@@ -323,6 +344,8 @@ async fn the_api_describes_itself() -> Result<()> {
     for path in [
         "/api/v1/rules",
         "/api/v1/decisions",
+        "/api/v1/decisions/{id}",
+        "/api/v1/explain",
         "/api/v1/pauses",
         "/api/v1/targets/{target}/pause",
         "/api/v1/targets/{target}/resume",

@@ -31,7 +31,8 @@ async fn due_timers_fire_once_the_topics_are_consumed() -> Result<()> {
     let topics = TestTopics::fresh().await;
     let database = Arc::new(Database::fresh(&[]).await);
     let folder = folder()?;
-    let rules = Rules::with(kit_args(&database, &topics.prefix), &folder).await?;
+    let kit = kit_args(&database, &topics.prefix);
+    let rules = Rules::with(kit, &folder, rules::RulesSource::Topic).await?;
     rules.until_ready().await;
     let engine = Engine::on(Arc::clone(&database)).await?;
     let fire = Log::default().alert(raised("HighCPU", "app", (1, 1), 0));

@@ -8,7 +8,7 @@ use rules::{
     service::Input,
 };
 use service_kit::{Work, batch::Intake};
-use shared_events::EventId;
+use shared_events::{ActionEvent, EventId};
 use tokio::sync::Mutex;
 
 use crate::{
@@ -47,7 +47,7 @@ async fn everything_in_the_recorded_order_gives_the_same_states_and_events() -> 
 }
 
 /// Runs everything at once; gives each work by its id.
-async fn live_through(engine: &Engine) -> Result<HashMap<EventId, Work<Input>>> {
+pub(crate) async fn live_through(engine: &Engine) -> Result<HashMap<EventId, Work<Input>>> {
     let log = Arc::new(Mutex::new(Log::default()));
     let alerts = busy(&mut *log.lock().await);
     let known = Mutex::new(HashMap::new());
@@ -69,7 +69,7 @@ async fn live_through(engine: &Engine) -> Result<HashMap<EventId, Work<Input>>> 
                 continue;
             };
             let event = match turn % 3 {
-                0 => failed(&action, 60 + turn),
+                0 => without_nul(failed(&action, 60 + turn)),
                 _ => completed(&action, 60 + turn),
             };
             let work = log.lock().await.action(event);
@@ -111,4 +111,15 @@ async fn live_through(engine: &Engine) -> Result<HashMap<EventId, Work<Input>>> 
     acted?;
     commanded?;
     Ok(known.into_inner())
+}
+
+/// As the engine decodes it.
+fn without_nul(event: ActionEvent) -> ActionEvent {
+    match event {
+        ActionEvent::Failed(mut action) => {
+            action.message = action.message.replace('\0', "");
+            action.into()
+        }
+        other => other,
+    }
 }

@@ -104,6 +104,8 @@ impl Engine {
             hash: set.hash.clone(),
             rules: set.rules.len(),
             before: None,
+            change: None,
+            fault: None,
         };
         let id = EventId(ids::derive(["activation", &set.hash, &after.to_string()]));
         let activation = Activation {

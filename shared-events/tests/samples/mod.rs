@@ -2,7 +2,7 @@
 
 use shared_events::{
     ActionEvent, ActionId, AlertEvent, AlertId, EpisodeId, IncidentEvent, IncidentId, Labels,
-    Timestamp,
+    RuleEvent, Timestamp,
     action::{
         ActionCompleted, ActionFailed, ActionKind, ActionRequested, Direction, Evidence,
         FailureReason, Outcome, TargetPaused, TargetResumed,
@@ -12,6 +12,7 @@ use shared_events::{
         AlertStatus, IncidentAlert, IncidentFailed, IncidentOpened, IncidentResolved,
         IncidentStatus, IncidentStatusEvent, IncidentUpdated, ReasonCode,
     },
+    rule::RuleChanged,
 };
 use uuid::Uuid;
 
@@ -150,6 +151,24 @@ pub(crate) fn statuses() -> Vec<IncidentStatusEvent> {
         }
         .into(),
     ]
+}
+
+pub(crate) fn rules() -> Vec<RuleEvent> {
+    let change = RuleChanged {
+        hash: "3fa9".into(),
+        text: "version: 1\nrules: []\n".into(),
+        at: at(7),
+        number: 2,
+        previous: Some("11aa".into()),
+        actor: "ann".into(),
+        reason: "less noise".into(),
+    };
+    let first = RuleChanged {
+        number: 1,
+        previous: None,
+        ..change.clone()
+    };
+    vec![change.into(), first.into()]
 }
 
 pub(crate) fn actions() -> Vec<ActionEvent> {

@@ -5,4 +5,5 @@ mod commands;
 mod ending;
 mod life;
 mod properties;
+mod shadow;
 mod world;

@@ -1,0 +1,164 @@
+//! `backtest`: a rule set over the real past, in memory. Nothing is written anywhere.
+
+mod read;
+mod show;
+
+use std::{io::IsTerminal, path::PathBuf, sync::Arc, time::Duration};
+
+use chrono::{DateTime, Utc};
+use clap::{Args, ValueEnum};
+use rules::backtest::{self, Assume, Recorded, Window, replay};
+
+use crate::{
+    args::Servers,
+    client::Client,
+    error::Error,
+    incident::moment,
+    output::Output,
+    rules::files::{Settings, compiled},
+};
+
+/// What to try on what.
+#[derive(Debug, Args)]
+pub(crate) struct BacktestArgs {
+    /// The rules to try
+    #[arg(long = "rules", value_name = "FILE")]
+    rules: PathBuf,
+    /// The targets to try; targets.yaml beside the rules when it is not given
+    #[arg(long, value_name = "FILE")]
+    targets: Option<PathBuf>,
+    /// Report decisions from this time on (RFC 3339), or of so long ago (2h)
+    #[arg(long)]
+    from: Option<String>,
+    /// Report decisions before this time, or longer ago than this
+    #[arg(long)]
+    to: Option<String>,
+    /// How actions end that never happened: as the last one on the same target ended then, completed
+    /// after a second, or failed at their deadline
+    #[arg(long, value_enum, default_value_t = Assumption::Recorded)]
+    assume: Assumption,
+    /// Fail when any decision differs
+    #[arg(long)]
+    exact: bool,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Assumption {
+    Completed,
+    Failed,
+    Recorded,
+}
+
+impl From<Assumption> for Assume {
+    fn from(assumption: Assumption) -> Self {
+        match assumption {
+            Assumption::Completed => Self::Completed,
+            Assumption::Failed => Self::Failed,
+            Assumption::Recorded => Self::Recorded,
+        }
+    }
+}
+
+/// `backtest`
+pub(crate) async fn run(
+    servers: &Servers,
+    client: &Client,
+    output: Output,
+    args: &BacktestArgs,
+) -> Result<(), Error> {
+    let window = Window {
+        from: time(output, args.from.as_deref())?,
+        to: time(output, args.to.as_deref())?,
+    };
+    let (set, _) = compiled(&args.rules, args.targets.as_deref(), &args.settings)?;
+    let mut progress = Progress::new();
+    let past = past(servers, client, &mut progress).await?;
+    let set = Arc::new(set);
+    let hash = set.hash.clone();
+    let replayed = replay(&past, set, args.assume.into(), &mut |done, total| {
+        progress.say(&format!("deciding: {done} of {total}"));
+    });
+    progress.end();
+    let report = backtest::report(&past.decisions, replayed, &hash, window);
+    show::show(output, &report, &args.rules)?;
+    if args.exact && !report.is_identical() {
+        return Err(Error::Unwell);
+    }
+    Ok(())
+}
+
+fn time(output: Output, text: Option<&str>) -> Result<Option<DateTime<Utc>>, Error> {
+    let Some(text) = text else { return Ok(None) };
+    let at = moment(output, text)?;
+    let at = DateTime::parse_from_rfc3339(&at).map_err(|error| Error::Usage(error.to_string()))?;
+    Ok(Some(at.to_utc()))
+}
+
+/// The log is read first: what it has, the topics have.
+async fn past(
+    servers: &Servers,
+    client: &Client,
+    progress: &mut Progress,
+) -> Result<Recorded, Error> {
+    let decisions = match read::decisions(client, progress).await {
+        Ok(decisions) => decisions,
+        Err(error @ Error::Unreachable { .. }) => {
+            progress.end();
+            eprintln!(
+                "eventpulse: {}: the order is estimated, and there is nothing to compare with",
+                crate::error::chain(&error)
+            );
+            Vec::new()
+        }
+        Err(error) => return Err(error),
+    };
+    Ok(Recorded {
+        decisions,
+        messages: read::messages(servers, client, progress).await?,
+        until: None,
+    })
+}
+
+/// One line on standard error that is written over, on a terminal; else a line now and then.
+pub(crate) struct Progress {
+    terminal: bool,
+    last: Option<std::time::Instant>,
+}
+
+impl Progress {
+    fn new() -> Self {
+        Self {
+            terminal: std::io::stderr().is_terminal(),
+            last: None,
+        }
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "progress is for the person who waits"
+    )]
+    fn say(&mut self, words: &str) {
+        let rest = if self.terminal { 100 } else { 2_000 };
+        let now = std::time::Instant::now();
+        let due = self
+            .last
+            .is_none_or(|last| now.duration_since(last) >= Duration::from_millis(rest));
+        if !due {
+            return;
+        }
+        self.last = Some(now);
+        if self.terminal {
+            eprint!("\r\u{1b}[K{words}");
+        } else {
+            eprintln!("{words}");
+        }
+    }
+
+    fn end(&mut self) {
+        if self.terminal && self.last.take().is_some() {
+            eprint!("\r\u{1b}[K");
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! What the Rule Engine's explanation says, in sentences.
+
+use serde_json::Value;
+
+use super::{State, Station, follow::text};
+
+/// A station for every decision that is explained.
+pub(super) fn stations(answer: &Value) -> Vec<Station> {
+    let explained = answer["explained"].as_array();
+    let mut stations: Vec<Station> = explained.into_iter().flatten().map(station).collect();
+    if let Some(first) = stations.first_mut() {
+        first.data = answer.clone();
+    }
+    stations
+}
+
+fn station(explanation: &Value) -> Station {
+    let version = text(&explanation["rules_version"]);
+    let place = &explanation["position"];
+    let mut words = format!(
+        "{} decided at {} under rules version {}",
+        text(&explanation["input"]),
+        text(&explanation["at"]),
+        version.get(..6).unwrap_or(&version),
+    );
+    if let Some(offset) = place["offset"].as_i64() {
+        let (topic, partition) = (text(&place["topic"]), text(&place["partition"]));
+        words.push_str(&format!(" ({topic}/{partition} offset {offset})"));
+    }
+    let rules = explanation["rules"].as_array().cloned().unwrap_or_default();
+    let fired = rules
+        .iter()
+        .any(|rule| rule["answer"]["outcome"] == "fired");
+    let state = if fired { State::Ok } else { State::Look };
+    let mut station = Station::new("rules", state, words + ".");
+    for rule in &rules {
+        of_rule(&mut station, rule);
+    }
+    if rules.iter().all(|rule| rule["matched"] == false) {
+        station.say("No rule means this alert: nothing was done, and nothing will be.");
+    }
+    for later in explanation["followed"].as_array().into_iter().flatten() {
+        for outcome in later["outcomes"].as_array().into_iter().flatten() {
+            station.say(format!(
+                "then, at {}, {}: {}",
+                text(&later["at"]),
+                text(&later["input"]),
+                text(&outcome["reason"])
+            ));
+        }
+    }
+    station
+}
+
+fn of_rule(station: &mut Station, rule: &Value) {
+    let version = text(&rule["version"]);
+    let shadow = match rule["state"] == "shadow" {
+        true => ", in shadow: it only says what it would do",
+        false => "",
+    };
+    let name = text(&rule["rule"]);
+    let digits = version.get(..6).unwrap_or(&version);
+    let answer = &rule["answer"];
+    station.say(if answer.is_null() {
+        format!("{name} ({digits}{shadow}) was not asked here: it means the alert under another correlation key")
+    } else {
+        format!(
+            "{name} ({digits}{shadow}): {}: {}",
+            text(&answer["outcome"]),
+            text(&answer["reason"])
+        )
+    });
+    if rule["matched"] == false {
+        return;
+    }
+    for step in rule["condition"]["steps"].as_array().into_iter().flatten() {
+        let value = match step["error"].as_str() {
+            Some(error) => format!("cannot be told: {error}"),
+            None => text(&step["value"]),
+        };
+        station.say(format!("    {} = {value}", text(&step["expression"])));
+    }
+    let action = &rule["action"];
+    if action.is_null() {
+        return;
+    }
+    let mut words = format!(
+        "    target {}: {} replicas, bounds {} to {}",
+        text(&action["target"]),
+        text(&action["replicas"]),
+        text(&action["min_replicas"]),
+        text(&action["max_replicas"]),
+    );
+    for (name, label) in [
+        ("cooldown_until", "cooldown until"),
+        ("pending_action", "action under way"),
+    ] {
+        if let Some(value) = action[name].as_str() {
+            words.push_str(&format!(", {label} {value}"));
+        }
+    }
+    if action["paused"] == true {
+        words.push_str(", paused by a person");
+    }
+    if !action["limit"].is_null() {
+        words.push_str(&format!(", limit {}", action["limit"]));
+    }
+    station.say(words);
+}

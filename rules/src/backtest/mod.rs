@@ -1,0 +1,23 @@
+//! Any rule set over the recorded past, in memory: the same plans, the same fold and the same
+//! [`decide`](crate::domain::decide()) as the running engine, without database, broker and clock.
+//!
+//! | to find | look in |
+//! |---|---|
+//! | what is read: messages, and decisions in their recorded order | `log` |
+//! | the tables of a running engine, in memory | `world` |
+//! | in which order what is folded | `steps`, `replay` |
+//! | how actions end that never happened | `assume` |
+//! | what differs from what was decided then | `report` |
+
+mod assume;
+mod log;
+mod replay;
+mod report;
+mod steps;
+mod world;
+
+pub use assume::Assume;
+pub use log::{Answer, Decision, Event, Message, Recorded};
+pub use replay::{Assumed, Replayed, replay};
+pub use report::{Difference, DifferenceKind, Report, TableRow, Window, report};
+pub use steps::Order;

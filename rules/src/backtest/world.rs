@@ -1,0 +1,168 @@
+//! What a running engine keeps in its tables, in memory; one input is one batch.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
+
+use service_kit::Work;
+use shared_events::{ActionId, EventId, IncidentId, action::ActionRequested};
+
+use crate::{
+    batch::{Batch, Produced},
+    domain::{Correlation, Phase, RuleSet, Timer},
+    fold,
+    load::{self, Known},
+    save,
+    service::Input,
+    store::decisions::Row,
+};
+
+/// Everything that decisions are made from.
+pub(super) struct World {
+    batch: Batch,
+    known: Known,
+    /// The incident that each correlation has in `known`.
+    incidents: HashMap<String, IncidentId>,
+    timers: BTreeMap<EventId, Timer>,
+}
+
+/// What an input gave.
+pub(super) struct Folded {
+    pub(super) rows: Vec<Row>,
+    pub(super) armed: Vec<Timer>,
+    pub(super) requested: Vec<ActionRequested>,
+}
+
+impl World {
+    pub(super) fn new(rules: Arc<RuleSet>) -> Self {
+        Self {
+            batch: Batch {
+                rules,
+                correlations: HashMap::new(),
+                targets: BTreeMap::new(),
+                everything: None,
+                changes: crate::changes::Changes::default(),
+                plans: HashMap::new(),
+                produced: Produced::default(),
+            },
+            known: Known::default(),
+            incidents: HashMap::new(),
+            timers: BTreeMap::new(),
+        }
+    }
+
+    /// Whether this action was asked for here.
+    pub(super) fn asked_for(&self, action: ActionId) -> bool {
+        self.known.actions.contains_key(&action)
+    }
+
+    /// Takes a timer that is due; false when it is not set, or set for another time.
+    pub(super) fn take(&mut self, timer: &Timer) -> bool {
+        let set = self.timers.get(&timer.id).is_some_and(|set| set == timer);
+        if set {
+            self.timers.remove(&timer.id);
+        }
+        set
+    }
+
+    /// Decides about one input.
+    pub(super) fn fold(&mut self, work: Work<Input>) -> Folded {
+        let mut works = vec![work];
+        load::refuse_unknown(&mut works, &self.known, &mut self.batch.produced);
+        for work in &works {
+            self.load(work);
+            fold::fold(&mut self.batch, work);
+        }
+        self.batch.plans.clear();
+        self.save()
+    }
+
+    fn load(&mut self, work: &Work<Input>) {
+        let batch = &mut self.batch;
+        let mut plan = load::plan(&batch.rules, &self.known, work);
+        for route in &plan.routes {
+            batch
+                .correlations
+                .entry(route.key.clone())
+                .or_insert_with(|| Correlation::new(route.key.clone()));
+        }
+        plan.targets = load::targets_of(
+            &batch.rules,
+            &self.known,
+            &batch.correlations,
+            (work, &plan),
+        );
+        if load::pauses_all(work) {
+            plan.targets.extend(batch.targets.keys().cloned());
+        }
+        for name in &plan.targets {
+            batch.targets.entry(name.clone()).or_default();
+        }
+        batch.plans.insert(work.id, plan);
+    }
+
+    fn save(&mut self) -> Folded {
+        let produced = std::mem::take(&mut self.batch.produced);
+        for key in &produced.correlations {
+            self.note_incident(key);
+        }
+        for id in &produced.disarmed {
+            self.timers.remove(id);
+        }
+        let armed = produced.armed.into_values().map(|(timer, _)| timer);
+        let armed: Vec<Timer> = armed.collect();
+        let pairs = armed.iter().map(|timer| (timer.id, timer.clone()));
+        self.timers.extend(pairs);
+        let requested = save::requested(&produced.events);
+        let requested: Vec<ActionRequested> = requested.into_iter().cloned().collect();
+        for action in &requested {
+            let place = (action.correlation_key.clone(), action.target.clone());
+            self.known.actions.insert(action.action_id, place);
+        }
+        for episode in &produced.strays_over {
+            self.known.strays.remove(episode);
+        }
+        Folded {
+            rows: produced.rows,
+            armed,
+            requested,
+        }
+    }
+
+    /// Commands find a correlation by the incident that it has, not by earlier ones.
+    fn note_incident(&mut self, key: &str) {
+        let correlation = self.batch.correlations.get(key);
+        let incident = correlation.and_then(|found| found.memory.incident.as_ref());
+        let Some(id) = incident.map(|incident| incident.id) else {
+            return;
+        };
+        if let Some(before) = self.incidents.insert(key.to_owned(), id)
+            && before != id
+        {
+            self.known.incidents.remove(&before);
+        }
+        self.known.incidents.insert(id, key.to_owned());
+    }
+
+    /// Other rules became active then: what fires in a current incident stays there.
+    pub(super) fn rules_changed(&mut self) {
+        for correlation in self.batch.correlations.values() {
+            let Some(incident) = &correlation.memory.incident else {
+                continue;
+            };
+            match incident.phase {
+                Phase::Open | Phase::Failed => {}
+                Phase::Closed => continue,
+            }
+            for alert in incident.alerts.iter().filter(|alert| alert.firing) {
+                let keys = self.known.strays.entry(alert.episode_id).or_default();
+                let known: HashSet<&String> = keys.iter().collect();
+                if !known.contains(&correlation.key) {
+                    keys.push(correlation.key.clone());
+                    keys.sort();
+                }
+            }
+        }
+    }
+}
