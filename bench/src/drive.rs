@@ -13,6 +13,9 @@ use tokio::time::sleep_until;
 
 use crate::{Servers, alerts::Mix, error::Error, latency::Latencies};
 
+/// Connections that one poster may lose.
+const CUTS: u64 = 100;
+
 /// What was posted.
 #[derive(Debug, Default)]
 pub(crate) struct Driven {
@@ -21,6 +24,8 @@ pub(crate) struct Driven {
     pub(crate) posts: Latencies,
     /// Answers 503: posted again.
     pub(crate) refused: u64,
+    /// Connections that ended without an answer: posted again.
+    pub(crate) cut: u64,
     pub(crate) bytes: u64,
 }
 
@@ -29,6 +34,7 @@ impl Driven {
         self.alerts += other.alerts;
         self.posts.append(other.posts);
         self.refused += other.refused;
+        self.cut += other.cut;
         self.bytes += other.bytes;
     }
 }
@@ -109,14 +115,25 @@ async fn post(
     let what = format!("POST {}", servers.ingest);
     loop {
         let began = Instant::now();
-        let answer = client
+        let sent = client
             .post(format!("{}/webhooks/alertmanager", servers.ingest))
             .bearer_auth(&servers.token)
             .header("content-type", "application/json")
             .body(body.clone())
             .send()
-            .await
-            .map_err(Error::http(&what))?;
+            .await;
+        let answer = match sent {
+            Ok(answer) => answer,
+            // a connection that was cut says nothing about the body: as Alertmanager, once more
+            Err(source) if driven.cut < CUTS => {
+                driven.cut += 1;
+                if driven.cut == 1 {
+                    eprintln!("{what}: {}", crate::error::chain(&source));
+                }
+                continue;
+            }
+            Err(source) => return Err(Error::http(&what)(source)),
+        };
         let status = answer.status();
         let text = answer.text().await.map_err(Error::http(&what))?;
         match status {

@@ -120,22 +120,8 @@ async fn main() -> ExitCode {
 async fn run(args: &Args) -> Result<(), Error> {
     let bench = Bench::new(args.servers.clone(), Duration::from_secs(args.patience))?;
     let mut report = Report::default();
-    for workload in &args.workloads {
-        eprintln!("{workload:?}: {} s ...", args.seconds);
-        let posting = Duration::from_secs(args.seconds);
-        match workload {
-            Workload::Floor => report.floor = Some(floor::measure(&args.servers).await?),
-            Workload::W2 => report
-                .runs
-                .push(bench.storm("w2", posting, args.posts, 1).await?),
-            Workload::W3 => report
-                .runs
-                .push(bench.storm("w3", posting, args.posts, 100).await?),
-            Workload::W4 => report
-                .runs
-                .push(bench.paced("w4", posting, args.rate).await?),
-        }
-    }
+    let outcome = work(args, &bench, &mut report).await;
+    // what was measured before something failed is told all the same
     println!("{}", report.table());
     if let Some(path) = &args.json {
         let text = serde_json::to_string_pretty(&report).map_err(Error::Json)?;
@@ -143,6 +129,24 @@ async fn run(args: &Args) -> Result<(), Error> {
             path: path.clone(),
             source,
         })?;
+    }
+    outcome
+}
+
+async fn work(args: &Args, bench: &Bench, report: &mut Report) -> Result<(), Error> {
+    let posting = Duration::from_secs(args.seconds);
+    for workload in &args.workloads {
+        eprintln!("{workload:?}: {} s ...", args.seconds);
+        let run = match workload {
+            Workload::Floor => {
+                report.floor = Some(floor::measure(&args.servers).await?);
+                continue;
+            }
+            Workload::W2 => bench.storm("w2", posting, args.posts, 1).await?,
+            Workload::W3 => bench.storm("w3", posting, args.posts, 100).await?,
+            Workload::W4 => bench.paced("w4", posting, args.rate).await?,
+        };
+        report.runs.push(run);
     }
     Ok(())
 }

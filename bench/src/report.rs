@@ -24,6 +24,8 @@ pub(crate) struct Run {
     pub(crate) bytes: u64,
     /// Answers 503.
     pub(crate) refused: u64,
+    /// Connections that ended without an answer.
+    pub(crate) cut: u64,
     pub(crate) posting_seconds: f64,
     /// From the first post until nothing waited anywhere.
     pub(crate) drained_seconds: f64,
@@ -49,7 +51,7 @@ impl Report {
             "posted/s",
             "stored/s",
             "drain s",
-            "503",
+            "503, cut",
             "POST ms p50/p99/max",
             "way ms p50/p99/max",
             "CPU s, RSS MiB",
@@ -61,7 +63,7 @@ impl Report {
                 format!("{:.0}", run.alerts as f64 / run.posting_seconds),
                 self.beside_floor(run),
                 format!("{:.1}", run.drained_seconds - run.posting_seconds),
-                run.refused.to_string(),
+                format!("{}, {}", run.refused, run.cut),
                 quantiles(run.post_ms),
                 quantiles(run.way_ms),
                 costs(&run.costs),

@@ -161,6 +161,7 @@ fn run(
         incidents,
         bytes: driven.bytes,
         refused: driven.refused,
+        cut: driven.cut,
         posting_seconds: posted.as_secs_f64(),
         drained_seconds: took.as_secs_f64(),
         post_ms: driven.posts.quantiles(),

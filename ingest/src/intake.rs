@@ -10,22 +10,23 @@ use uuid::Uuid;
 use crate::{
     domain::{Notice, Reason, Reject, Webhook},
     metrics::Metrics,
+    queue::Queue,
     service::{Ingest, Input, Tally},
     store::{NewReject, Receipt},
 };
 
-type Works = Vec<Work<Input>>;
+pub(crate) type Works = Vec<Work<Input>>;
 
 /// Stores what is in a body; returns when it is committed.
 ///
 /// # Errors
 /// Class `Retry`: all, some or nothing of it was stored; the sender must send it again.
 pub(crate) async fn accept(
-    kit: &Kit<Ingest>,
+    queue: &Queue,
     metrics: &Metrics,
     receipt: Receipt,
     webhook: Webhook,
-) -> Result<(), Error> {
+) -> Result<(), Arc<Error>> {
     let (source, receipt_id) = (receipt.source.clone(), receipt.receipt_id);
     let mut body = Body {
         receipt_id,
@@ -51,10 +52,10 @@ pub(crate) async fn accept(
             }
         }
     }
-    let mut stored = store(kit, std::mem::take(&mut body.works)).await?;
+    let mut stored = queue.store(std::mem::take(&mut body.works)).await?;
     for (id, poison) in &stored.refused {
         let Some(notice) = notices.get(id) else {
-            return Err(Error::Poison(poison.clone()));
+            return Err(Arc::new(Error::Poison(poison.clone())));
         };
         let reject = refusal(notice, poison);
         tracing::warn!(%receipt_id, alert_id = %notice.alert_id, reason = reject.reason.as_str(),
@@ -63,9 +64,9 @@ pub(crate) async fn accept(
         body.push_reject(reject);
     }
     if !body.works.is_empty() {
-        let refused = store(kit, body.works).await?.refused;
+        let refused = queue.store(body.works).await?.refused;
         if let Some((_, poison)) = refused.into_iter().next() {
-            return Err(Error::Poison(poison));
+            return Err(Arc::new(Error::Poison(poison)));
         }
     }
     let accepted = notices.len() - stored.refused.len();

@@ -5,6 +5,7 @@ pub mod domain;
 mod http;
 mod intake;
 mod metrics;
+mod queue;
 pub mod service;
 pub mod store;
 pub mod tokens;
@@ -50,6 +51,7 @@ pub async fn run(
         ];
         let api = http::Api {
             kit: kit.clone(),
+            queue: queue::Queue::serve(kit),
             metrics,
             tokens,
             body_limit,

@@ -182,9 +182,7 @@ impl Service for Ingest {
     async fn save(&self, conn: &mut PgConnection, batch: Batch) -> Result<Saved<Tally>, Error> {
         let changed: Vec<Changed> = batch.changed.into_values().collect();
         store::save(conn, &changed).await?;
-        for receipt in &batch.receipts {
-            store::insert_receipt(conn, receipt, batch.now).await?;
-        }
+        store::insert_receipts(conn, &batch.receipts, batch.now).await?;
         store::insert_rejects(conn, &batch.rejects, batch.now).await?;
         let events = batch.journal.events().iter().zip(&batch.causes);
         let outgoing = events.map(|(event, (cause, trace))| Outgoing::event(event, *cause, trace));

@@ -11,12 +11,13 @@ use service_kit::{
     http::{OpenApiRouter, body_limit, routes},
 };
 
-use crate::{metrics::Metrics, service::Ingest, tokens::Tokens};
+use crate::{metrics::Metrics, queue::Queue, service::Ingest, tokens::Tokens};
 
 /// What handlers need.
 #[derive(Clone, Debug)]
 pub(crate) struct Api {
     pub(crate) kit: Kit<Ingest>,
+    pub(crate) queue: Queue,
     pub(crate) metrics: Metrics,
     pub(crate) tokens: Arc<Tokens>,
     /// Bytes of a webhook body at most.

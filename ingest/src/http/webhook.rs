@@ -110,7 +110,9 @@ async fn take(api: &Api, sender: Sender, body: Bytes) -> Result<(), Problem> {
             detail = reject.detail, "an alert is rejected");
     }
     let alerts = webhook.alerts.len();
-    intake::accept(&api.kit, &api.metrics, receipt, webhook).await?;
+    intake::accept(&api.queue, &api.metrics, receipt, webhook)
+        .await
+        .map_err(|error| Problem::from(&*error))?;
     tracing::debug!(%receipt_id, source, alerts, "a body is committed");
     Ok(())
 }

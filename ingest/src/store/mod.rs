@@ -8,7 +8,7 @@ mod series;
 pub use read::{
     AlertFilter, AlertRow, Place, ReceiptRow, RejectRow, alert, alerts, receipt, receipts, rejects,
 };
-pub use receipts::{NewReject, Receipt, insert_receipt, insert_rejects, prune};
+pub use receipts::{NewReject, Receipt, insert_receipts, insert_rejects, prune};
 pub use series::{Changed, abouts, add, lock, now, save, unheard};
 
 /// Why the columns of an episode are there whenever `episode` is above 0.

@@ -38,33 +38,51 @@ pub struct NewReject {
     pub reject: Reject,
 }
 
-/// Stores a body.
+/// Stores bodies.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn insert_receipt(
+pub async fn insert_receipts(
     conn: &mut PgConnection,
-    receipt: &Receipt,
+    receipts: &[Arc<Receipt>],
     at: Timestamp,
 ) -> Result<(), Error> {
+    if receipts.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<Uuid> = receipts.iter().map(|one| one.receipt_id).collect();
+    let sources: Vec<&str> = receipts.iter().map(|one| &*one.source).collect();
+    let remotes: Vec<&str> = receipts.iter().map(|one| &*one.remote).collect();
+    let agents: Vec<Option<&str>> = receipts
+        .iter()
+        .map(|one| one.user_agent.as_deref())
+        .collect();
+    let alerts: Vec<i32> = receipts.iter().map(|one| one.alerts).collect();
+    let truncated: Vec<i64> = receipts.iter().map(|one| one.truncated).collect();
+    let sizes: Vec<i32> = receipts.iter().map(|one| one.size).collect();
+    let hashes: Vec<&[u8]> = receipts.iter().map(|one| &one.sha256[..]).collect();
+    let bodies: Vec<&[u8]> = receipts.iter().map(|one| &*one.body).collect();
     sqlx::query!(
         "INSERT INTO receipts (receipt_id, source, remote, user_agent, received_at, alerts,
                                truncated, size, sha256, body)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-        receipt.receipt_id,
-        receipt.source,
-        receipt.remote,
-        receipt.user_agent,
-        at,
-        receipt.alerts,
-        receipt.truncated,
-        receipt.size,
-        &receipt.sha256,
-        receipt.body
+         SELECT id, source, remote, agent, $10, alerts, truncated, size, hash, body
+         FROM UNNEST($1::uuid[], $2::text[], $3::text[], $4::text[], $5::int[], $6::bigint[],
+                     $7::int[], $8::bytea[], $9::bytea[])
+              AS new (id, source, remote, agent, alerts, truncated, size, hash, body)",
+        &ids,
+        &sources as &[&str],
+        &remotes as &[&str],
+        &agents as &[Option<&str>],
+        &alerts,
+        &truncated,
+        &sizes,
+        &hashes as &[&[u8]],
+        &bodies as &[&[u8]],
+        at
     )
     .execute(conn)
     .await
-    .map_err(Error::database("storing the body"))?;
+    .map_err(Error::database("storing bodies"))?;
     Ok(())
 }
 

@@ -107,14 +107,24 @@ async fn the_same_body_ten_times_at_once_is_one_episode() -> Result<()> {
         (&alert["episode"], &alert["occurrences"]),
         (&json!(1), &json!(10))
     );
-    let expected: Vec<String> = (1..=10).map(|n| format!("raised {n}")).collect();
-    assert_eq!(told(&database.pool).await?, expected);
+    // Bodies that were stored together share an event; the last one has counted all of them.
+    let told = told(&database.pool).await?;
+    let counts: Vec<u32> = told
+        .iter()
+        .map(|event| {
+            let count = event.strip_prefix("raised ");
+            count.context("raised")?.parse().context("a count")
+        })
+        .collect::<Result<_>>()?;
+    assert!(counts.is_sorted_by(|one, next| one < next), "{told:?}");
+    assert_eq!(counts.last(), Some(&10));
     let sequences: Vec<i64> = said(&database.pool)
         .await?
         .iter()
         .map(|s| s.envelope.sequence)
         .collect();
-    assert_eq!(sequences, (1..=10).collect::<Vec<i64>>());
+    let gapless: Vec<i64> = (1..).take(told.len()).collect();
+    assert_eq!(sequences, gapless);
     ingest.stop().await
 }
 

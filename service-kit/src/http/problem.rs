@@ -98,12 +98,18 @@ impl IntoResponse for Problem {
 /// which part failed, the log hears why.
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
-        let cause = chain(&error);
-        match (error.class(), &error) {
+        Self::from(&error)
+    }
+}
+
+impl From<&Error> for Problem {
+    fn from(error: &Error) -> Self {
+        let cause = chain(error);
+        match (error.class(), error) {
             (_, Error::Poison(poison)) => Self::bad_request(poison.reason.clone()),
             (Class::Retry, _) => {
                 tracing::warn!(error = cause, "request refused for now");
-                Self::unavailable(waits_for(&error))
+                Self::unavailable(waits_for(error))
             }
             (Class::Park, Error::Database { .. }) => {
                 tracing::warn!(error = cause, "request refused by the database");
