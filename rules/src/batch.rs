@@ -10,7 +10,7 @@ use shared_events::{AlertId, EpisodeId, EventId, Labels};
 
 use crate::{
     changes::{Changes, Proposed, Returned},
-    domain::{Answer, Correlation, Event, Pause, Route, RuleSet, Target, Timer},
+    domain::{Answer, Budget, Correlation, Event, Pause, Route, RuleSet, Target, Timer},
     service::{Activation, Input},
     store::decisions::Row,
 };
@@ -23,6 +23,8 @@ pub struct Batch {
     pub(crate) correlations: HashMap<String, Correlation>,
     pub(crate) targets: BTreeMap<String, Target>,
     pub(crate) everything: Option<Pause>,
+    /// Actions of all targets, when limits make that a matter of this batch.
+    pub(crate) total: Option<Budget>,
     /// Where each work goes.
     pub(crate) plans: HashMap<EventId, Plan>,
     /// Changes of the rules, by work.

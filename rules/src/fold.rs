@@ -56,6 +56,7 @@ fn decide_one(
         correlation,
         targets,
         everything: batch.everything.take(),
+        total: batch.total.clone().unwrap_or_default(),
     };
     let decision = decide_owned(&batch.rules, state, &input);
     let row = row(work, &input, &decision, plan.routes.len() > 1);
@@ -72,6 +73,7 @@ fn keep(batch: &mut Batch, work: &Work<Input>, plan: &Plan, decision: Decision) 
         correlation,
         targets,
         everything,
+        total,
     } = decision.state;
     let produced = &mut batch.produced;
     produced.correlations.insert(correlation.key.clone());
@@ -86,6 +88,8 @@ fn keep(batch: &mut Batch, work: &Work<Input>, plan: &Plan, decision: Decision) 
         }
     }
     batch.everything = everything;
+    // what was not locked is not written
+    batch.total = batch.total.take().map(|_| total);
     for effect in decision.effects {
         match effect {
             Effect::Emit(event) => produced.events.push(Said {
@@ -227,7 +231,7 @@ fn note(produced: &mut Produced, input: &Input, plan: &Plan) {
             Verb::Pause { target, .. } | Verb::Resume { target } => {
                 produced.everything |= target == ALL_TARGETS;
             }
-            Verb::Retry { .. } | Verb::Close { .. } => {}
+            Verb::Retry { .. } | Verb::Close { .. } | Verb::CloseLimit { .. } => {}
         },
         Input::Action(_) | Input::Timer(_) | Input::Changed(_) | Input::Propose(_) => {}
     }

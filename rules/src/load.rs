@@ -46,7 +46,7 @@ pub(crate) async fn load(
     let correlations = correlations::lock(conn, &keys).await?;
     take_timers(conn, works).await?;
     // whatever waits for any target waits for the end of a pause of all
-    let all = match pauses_all {
+    let all = match works.iter().any(about_all) {
         true => targets::names(conn).await?,
         false => Vec::new(),
     };
@@ -60,10 +60,20 @@ pub(crate) async fn load(
         .values()
         .flat_map(|plan| plan.targets.clone())
         .collect();
+    let total = rules.limits.is_set() && !names.is_empty() || works.iter().any(about_all);
+    let mut targets = match total {
+        true => {
+            let all = names.into_iter().chain([ALL_TARGETS.to_owned()]);
+            targets::lock(conn, &all.collect()).await?
+        }
+        false => targets::lock(conn, &names).await?,
+    };
+    let total = targets.remove(ALL_TARGETS).map(|all| all.budget);
     Ok(Batch {
         rules,
         correlations,
-        targets: targets::lock(conn, &names).await?,
+        targets,
+        total,
         everything: moment.everything,
         plans,
         changes,
@@ -103,7 +113,7 @@ impl Known {
                     Verb::Retry { incident_id } | Verb::Close { incident_id } => {
                         incidents.push(incident_id.uuid());
                     }
-                    Verb::Pause { .. } | Verb::Resume { .. } => {}
+                    Verb::Pause { .. } | Verb::Resume { .. } | Verb::CloseLimit { .. } => {}
                 },
                 Input::Timer(_) | Input::Activate(_) | Input::Changed(_) | Input::Propose(_) => {}
             }
@@ -165,7 +175,7 @@ pub(crate) fn plan(rules: &RuleSet, known: &Known, work: &Work<Input>) -> Plan {
             Verb::Retry { incident_id } | Verb::Close { incident_id } => {
                 to(known.incidents.get(incident_id).unwrap_or(&key))
             }
-            Verb::Pause { .. } | Verb::Resume { .. } => to(&key),
+            Verb::Pause { .. } | Verb::Resume { .. } | Verb::CloseLimit { .. } => to(&key),
         },
         Input::Timer(_) | Input::Activate(_) | Input::Changed(_) => to(&key),
         Input::Propose(_) => Vec::new(),
@@ -215,6 +225,19 @@ pub(crate) fn pauses_all(work: &Work<Input>) -> bool {
     };
     match &command.verb {
         Verb::Pause { target, .. } | Verb::Resume { target } => target == ALL_TARGETS,
+        Verb::Retry { .. } | Verb::Close { .. } | Verb::CloseLimit { .. } => false,
+    }
+}
+
+/// Whether a work is a command about all targets.
+fn about_all(work: &Work<Input>) -> bool {
+    let Input::Command(command) = &work.input else {
+        return false;
+    };
+    match &command.verb {
+        Verb::Pause { target, .. } | Verb::Resume { target } | Verb::CloseLimit { target } => {
+            target == ALL_TARGETS
+        }
         Verb::Retry { .. } | Verb::Close { .. } => false,
     }
 }
@@ -240,10 +263,12 @@ pub(crate) fn targets_of(
             return names;
         }
         Input::Command(command) => match &command.verb {
-            Verb::Pause { target, .. } | Verb::Resume { target } if target != ALL_TARGETS => {
+            Verb::Pause { target, .. } | Verb::Resume { target } | Verb::CloseLimit { target }
+                if target != ALL_TARGETS =>
+            {
                 names.insert(target.clone());
             }
-            Verb::Pause { .. } | Verb::Resume { .. } => {}
+            Verb::Pause { .. } | Verb::Resume { .. } | Verb::CloseLimit { .. } => {}
             Verb::Retry { .. } | Verb::Close { .. } => {
                 names.extend(of_memory(rules, correlations, plan));
             }

@@ -35,6 +35,7 @@ pub(crate) struct Metrics {
     load_errors: Counter,
     loaded: Gauge,
     file_differs: Gauge,
+    limits_open: Gauge,
 }
 
 impl Metrics {
@@ -84,6 +85,11 @@ impl Metrics {
                 "1 while the rules file is another one than the rules in force",
                 self.file_differs.clone(),
             );
+            registry.register(
+                "eventpulse_limits_open",
+                "Limits that were reached and that no person has closed",
+                self.limits_open.clone(),
+            );
         });
     }
 
@@ -117,6 +123,11 @@ impl Metrics {
 
     pub(crate) fn not_loaded(&self) {
         self.load_errors.inc();
+    }
+
+    pub(crate) fn limits_open(&self, open: usize) {
+        self.limits_open
+            .set(i64::try_from(open).unwrap_or(i64::MAX));
     }
 
     pub(crate) fn file_differs(&self, differs: bool) {

@@ -30,6 +30,9 @@ pub(crate) async fn save(conn: &mut PgConnection, batch: Batch) -> Result<Saved<
         .filter_map(|name| Some((name.as_str(), batch.targets.get(name)?)))
         .collect();
     targets::save(conn, &changed).await?;
+    if let Some(total) = &batch.total {
+        targets::save_total(conn, total).await?;
+    }
     let armed: Vec<_> = produced.armed.values().collect();
     let disarmed: Vec<Uuid> = produced.disarmed.into_iter().map(EventId::uuid).collect();
     timers::change(conn, &armed, &disarmed).await?;

@@ -154,7 +154,9 @@ pub(crate) const RULES_KEY: &str = "(rules)";
 fn command_key(command: &Command) -> String {
     use crate::domain::Verb;
     match &command.verb {
-        Verb::Pause { target, .. } | Verb::Resume { target } => target.clone(),
+        Verb::Pause { target, .. } | Verb::Resume { target } | Verb::CloseLimit { target } => {
+            target.clone()
+        }
         Verb::Retry { incident_id } | Verb::Close { incident_id } => incident_id.to_string(),
     }
 }

@@ -9,6 +9,7 @@ use super::{
     Action, Alert, Busy, Event, Evidence, Incident, Outcome, Requested, Role, Rule, TimerKind,
     condition::{Condition, Facts},
     draft::{Draft, Said},
+    limit,
     rule::Undo,
     sentence,
     step::{Held, Plan, Step, Urgency, next_step},
@@ -93,6 +94,10 @@ pub(super) fn act(
             Acted::Held(held)
         }
         Step::Go(plan) => {
+            if let Some(held) = limited(draft, &plan) {
+                wait(draft, &held);
+                return Acted::Held(held);
+            }
             let reason = sentence::asks(&rule.name, &plan.target, plan.previous, plan.desired);
             let inputs = [
                 ("target".to_owned(), plan.target.clone().into()),
@@ -105,6 +110,17 @@ pub(super) fn act(
             Acted::Asked(said)
         }
     }
+}
+
+/// Too many actions of late: refused until a person closes the limit, and nothing looks again before.
+fn limited(draft: &mut Draft<'_>, plan: &Plan) -> Option<Held> {
+    let (limits, at) = (draft.rules.limits, draft.at);
+    let (of, opened) = limit::refuses(&mut draft.state, limits, &plan.target, at)?;
+    Some(Held::limited(
+        plan,
+        sentence::limit_reached(&of, &opened),
+        &opened,
+    ))
 }
 
 fn gave_up<'d>(draft: &'d Draft<'_>, urgency: Urgency) -> Option<&'d Incident> {
@@ -217,6 +233,7 @@ pub(super) fn request_for(
 
 fn occupy(draft: &mut Draft<'_>, requested: &Requested) {
     let (at, key) = (draft.at, draft.key().to_owned());
+    limit::count(&mut draft.state, draft.rules.limits, &requested.target, at);
     let target = draft.state.target(&requested.target);
     target.latest = Some(requested.action_id);
     if requested.compensates.is_none() {

@@ -19,6 +19,7 @@ pub(super) fn obey(draft: &mut Draft<'_>, command: &Command) {
     let answer = match &command.verb {
         Verb::Pause { target, until } => pause(draft, command, target, *until),
         Verb::Resume { target } => resume(draft, command, target),
+        Verb::CloseLimit { target } => close_limit(draft, target),
         Verb::Retry { incident_id } => retry(draft, command, *incident_id),
         Verb::Close { incident_id } => close(draft, command, *incident_id),
     };
@@ -101,6 +102,16 @@ fn resume(draft: &mut Draft<'_>, command: &Command, target: &str) -> Answer {
         reason: command.reason.clone(),
     };
     draft.emit(Event::Action(ActionEvent::Resumed(event)));
+    wake(draft, target);
+    Answer::Done {
+        message: sentence::resumed(target, &pause, draft.at),
+        action_id: None,
+        pause_id: Some(pause.pause_id),
+    }
+}
+
+/// Decides again what waits for the target, or for any.
+fn wake(draft: &mut Draft<'_>, target: &str) {
     let waited_for: Vec<String> = if target == ALL_TARGETS {
         draft.state.targets.keys().cloned().collect()
     } else {
@@ -109,10 +120,24 @@ fn resume(draft: &mut Draft<'_>, command: &Command, target: &str) -> Answer {
     for name in waited_for {
         draft.wake_waiting(&name);
     }
+}
+
+/// Closes the breaker; the hour begins anew.
+fn close_limit(draft: &mut Draft<'_>, target: &str) -> Answer {
+    let budget = match target {
+        ALL_TARGETS => &mut draft.state.total,
+        target => &mut draft.state.target(target).budget,
+    };
+    let Some(opened) = std::mem::take(budget).opened else {
+        return Answer::Unknown {
+            message: sentence::limit_not_open(target),
+        };
+    };
+    wake(draft, target);
     Answer::Done {
-        message: sentence::resumed(target, &pause, draft.at),
+        message: sentence::limit_closed(target, &opened, draft.at),
         action_id: None,
-        pause_id: Some(pause.pause_id),
+        pause_id: None,
     }
 }
 

@@ -8,7 +8,7 @@ use shared_events::{
 };
 use uuid::Uuid;
 
-use super::{Outcome, Phase, State, Timer, Verdict};
+use super::{Opened, Outcome, Phase, State, Timer, Verdict};
 
 /// The result of [`decide`](super::decide()).
 #[derive(Clone, Debug, PartialEq)]
@@ -93,6 +93,9 @@ pub struct Snapshot {
     pub pending: Vec<ActionId>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub targets: BTreeMap<String, TargetSnapshot>,
+    /// Set while the limit of all targets is reached.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<Opened>,
 }
 
 /// The incident of a [`Snapshot`].
@@ -114,6 +117,9 @@ pub struct TargetSnapshot {
     /// When each rule last asked for an action: what cooldowns count from.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub asked_at: BTreeMap<String, Timestamp>,
+    /// Set while its limit is reached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<Opened>,
 }
 
 impl Snapshot {
@@ -133,6 +139,7 @@ impl Snapshot {
                 pending: target.pending.as_ref().map(|busy| busy.action_id),
                 paused: state.pause_of(name, at).is_some(),
                 asked_at: target.asked_at.clone(),
+                limit: target.budget.opened.clone(),
             };
             (name.clone(), seen)
         });
@@ -140,6 +147,7 @@ impl Snapshot {
             incident,
             pending: memory.pending.keys().copied().collect(),
             targets: targets.collect(),
+            limit: state.total.opened.clone(),
         }
     }
 }

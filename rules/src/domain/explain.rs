@@ -69,6 +69,8 @@ pub struct ActionSeen {
     pub cooldown_until: Option<Timestamp>,
     pub pending_action: Option<ActionId>,
     pub paused: bool,
+    /// Why nothing may be asked for: too many actions of late.
+    pub limit: Option<String>,
 }
 
 /// Every rule in front of an alert event, in the order of evaluation.
@@ -142,6 +144,10 @@ fn acting(rules: &RuleSet, (rule, action): (&Rule, &Action), seen: &Seen<'_>) ->
         cooldown_until: until.filter(|until| seen.at < *until),
         pending_action: known.and_then(|known| known.pending),
         paused: known.is_some_and(|known| known.paused),
+        limit: known
+            .and_then(|known| known.limit.as_ref())
+            .or(seen.read.limit.as_ref())
+            .map(|opened| opened.reason.clone()),
     }
 }
 

@@ -82,6 +82,8 @@ pub enum Verb {
     Resume { target: String },
     /// Try the next step of a current incident now, cooldown or not.
     Retry { incident_id: IncidentId },
+    /// Let actions on a target, or on all (`*`), be asked for again after a limit was reached.
+    CloseLimit { target: String },
     /// Close a current incident.
     Close { incident_id: IncidentId },
 }
@@ -147,6 +149,7 @@ impl Kind {
                 Verb::Pause { .. } => "command.pause",
                 Verb::Resume { .. } => "command.resume",
                 Verb::Retry { .. } => "command.retry",
+                Verb::CloseLimit { .. } => "command.close_limit",
                 Verb::Close { .. } => "command.close",
             },
             Self::RulesLoaded(_) => "rules.loaded",

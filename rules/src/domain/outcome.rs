@@ -49,6 +49,8 @@ outcomes! {
     AlreadyOver = "already_over",
     /// A person paused the target; it is decided again when the pause ends.
     Paused = "paused",
+    /// There were too many actions in the last hour: nothing more until a person closes the limit.
+    LimitReached = "limit_reached",
     /// The incident's automation gave up; only a person's retry tries again.
     GaveUp = "gave_up",
     /// The alert names no target, or one that `targets.yaml` does not declare.

@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
 use shared_events::{Labels, action::Direction};
 
-use super::{Condition, Matcher, correlation_key};
+use super::{Condition, Limits, Matcher, correlation_key};
 
 /// One rule. Its version is the hash of everything else that it says.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -175,6 +175,7 @@ pub struct RuleSet {
     pub rules: Vec<Rule>,
     pub targets: BTreeMap<String, Bounds>,
     pub policy: Policy,
+    pub limits: Limits,
 }
 
 impl RuleSet {
@@ -192,7 +193,19 @@ impl RuleSet {
             rules,
             targets,
             policy,
+            limits: Limits::default(),
         }
+    }
+
+    /// The same set with these limits, which are part of its hash.
+    #[must_use]
+    pub fn limited(mut self, limits: Limits) -> Self {
+        if limits.is_set() {
+            let content = serde_json::to_string(&(&self.hash, limits)).expect("numbers only");
+            self.hash = hex::encode(Sha256::digest(content));
+            self.limits = limits;
+        }
+        self
     }
 
     /// The rules that mean an alert with these labels, in order.

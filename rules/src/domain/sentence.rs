@@ -6,7 +6,7 @@ use shared_events::{
     incident::ReasonCode,
 };
 
-use super::{Bounds, Busy, Incident, Memory, Pause, Requested, RulesLoaded};
+use super::{Bounds, Busy, Incident, Memory, Opened, Pause, Requested, RulesLoaded};
 
 pub(super) const SETTLES: &str = "closes unless an alert fires again";
 pub(super) const VERIFIES: &str = "looks whether its alerts have cleared";
@@ -117,6 +117,44 @@ pub(super) fn condition_false(source: &str, worked_out: &str) -> String {
 
 pub(super) fn condition_unclear(source: &str, error: &str) -> String {
     format!("`when` cannot be told, so it counts as false: {error} in {source}")
+}
+
+pub(super) fn limit_opened(target: &str, used: usize, limit: u32) -> String {
+    let what = match target {
+        ALL_TARGETS => "all targets",
+        target => target,
+    };
+    format!("{used} actions on {what} within an hour, and {limit} are allowed")
+}
+
+pub(super) fn limit_reached(target: &str, opened: &Opened) -> String {
+    let closing = match target {
+        ALL_TARGETS => "eventpulse limits close".to_owned(),
+        target => format!("eventpulse limits close {target}"),
+    };
+    format!(
+        "{} (since {}): nothing more until a person looks, then `{closing}`",
+        opened.reason,
+        clock(opened.at)
+    )
+}
+
+pub(super) fn limit_not_open(target: &str) -> String {
+    match target {
+        ALL_TARGETS => "the limit of all targets is not reached".to_owned(),
+        target => format!("the limit of {target} is not reached"),
+    }
+}
+
+pub(super) fn limit_closed(target: &str, opened: &Opened, at: Timestamp) -> String {
+    let what = match target {
+        ALL_TARGETS => "every target",
+        target => target,
+    };
+    format!(
+        "{what} may be acted on again, after {}",
+        span(at - opened.at)
+    )
 }
 
 pub(super) fn gave_up(incident: &Incident) -> String {

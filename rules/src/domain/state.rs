@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use shared_events::{ActionId, EpisodeId, IncidentId, Labels, Timestamp};
 use uuid::Uuid;
 
-use super::{Incident, Requested, Timer};
+use super::{Budget, Incident, Requested, Timer};
 
 /// Episodes known to be over, and places in the order of keys, that a correlation remembers.
 const REMEMBERED: usize = 64;
@@ -19,6 +19,8 @@ pub struct State {
     pub targets: BTreeMap<String, Target>,
     /// The pause of all targets.
     pub everything: Option<Pause>,
+    /// Actions of all targets together.
+    pub total: Budget,
 }
 
 /// Everything known under one correlation key.
@@ -92,6 +94,8 @@ pub struct Target {
     /// Correlations with a step that was refused because of `pending` or a pause.
     pub waiting: BTreeSet<String>,
     pub pause: Option<Pause>,
+    /// Actions of the last hour.
+    pub budget: Budget,
 }
 
 /// The action that a target is busy with.

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use shared_events::{Labels, Timestamp, action::Direction};
 
 use super::{
-    Action, Bounds, Outcome, Rule, RuleSet, State, Target, draft::Said, rule::Size, sentence,
+    Action, Bounds, Opened, Outcome, Rule, RuleSet, State, Target, draft::Said, rule::Size,
+    sentence,
 };
 
 /// What an action would do.
@@ -54,9 +55,25 @@ impl Held {
         }
     }
 
-    /// Whether the step would be taken but for something that passes.
+    /// A step that would be one too many.
+    pub(super) fn limited(plan: &Plan, reason: String, opened: &Opened) -> Self {
+        Self {
+            inputs: BTreeMap::from([
+                ("target".to_owned(), json!(plan.target)),
+                ("replicas".to_owned(), json!(plan.previous)),
+                ("desired".to_owned(), json!(plan.desired)),
+                ("limit".to_owned(), json!(opened.limit)),
+                ("opened_at".to_owned(), json!(opened.at)),
+            ]),
+            waits_for: Some(plan.target.clone()),
+            ..Self::for_ever(Outcome::LimitReached, reason)
+        }
+    }
+
+    /// Whether the step would be taken but for something that passes by itself.
     pub(super) fn passes(&self) -> bool {
-        self.until.is_some() || self.waits_for.is_some()
+        let person = self.outcome == Outcome::LimitReached;
+        !person && (self.until.is_some() || self.waits_for.is_some())
     }
 }
 

@@ -75,8 +75,8 @@ pub fn content_hash(text: &str) -> String {
 /// When one of them is not valid: the first fault found.
 pub fn compile(sources: &Sources, policy: Policy) -> Result<RuleSet, Error> {
     let targets = targets::parse(&sources.targets)?;
-    let rules = on_large_stack(|| rules_file::parse(&sources.rules))?;
-    Ok(RuleSet::new(rules, targets, policy))
+    let (rules, limits) = on_large_stack(|| rules_file::parse(&sources.rules))?;
+    Ok(RuleSet::new(rules, targets, policy).limited(limits))
 }
 
 /// Runs `work` on a thread with a large stack, and waits for it.

@@ -7,11 +7,13 @@ use shared_events::action::Direction;
 
 use super::{Fault, Source, fault};
 use crate::domain::{
-    Action, Condition, Matcher, Role, Rule, Standing, condition,
+    Action, Condition, Limits, Matcher, Role, Rule, Standing, condition,
     key::is_label_name,
     rule::{Size, Undo},
 };
 
+/// The largest limit: each action of the last hour is remembered.
+const MOST_ACTIONS: u32 = 1000;
 /// How long an action may take when its rule does not say.
 const TIMEOUT: TimeDelta = TimeDelta::seconds(60);
 
@@ -20,6 +22,14 @@ const TIMEOUT: TimeDelta = TimeDelta::seconds(60);
 struct File {
     version: Spanned<u32>,
     rules: Vec<Spanned<RawRule>>,
+    limits: Option<RawLimits>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawLimits {
+    actions_per_hour: Option<Spanned<u32>>,
+    actions_per_hour_per_target: Option<Spanned<u32>>,
 }
 
 #[derive(Deserialize)]
@@ -81,8 +91,8 @@ struct RawUndo {
     ensure_replicas: Spanned<String>,
 }
 
-/// The rules of the file, in order.
-pub(super) fn parse(file: &Source) -> Result<Vec<Rule>, Fault> {
+/// The rules of the file, in order, and its limits.
+pub(super) fn parse(file: &Source) -> Result<(Vec<Rule>, Limits), Fault> {
     let raw: File = fault::read(file)?;
     if raw.version.value != 1 {
         return Err(Fault::of(file, &raw.version, "this build reads version 1"));
@@ -96,7 +106,28 @@ pub(super) fn parse(file: &Source) -> Result<Vec<Rule>, Fault> {
         }
         rules.push(rule.checked(file)?);
     }
-    Ok(rules)
+    let limits = raw.limits.map(|limits| limits.checked(file)).transpose()?;
+    Ok((rules, limits.unwrap_or_default()))
+}
+
+impl RawLimits {
+    fn checked(self, file: &Source) -> Result<Limits, Fault> {
+        let count = |limit: Option<Spanned<u32>>| match limit {
+            Some(limit) if limit.value == 0 => {
+                let message = "a limit of 0 forbids every action; `eventpulse pause` does that";
+                Err(Fault::of(file, &limit, message))
+            }
+            Some(limit) if limit.value > MOST_ACTIONS => {
+                let message = format!("more than {MOST_ACTIONS} an hour is no limit");
+                Err(Fault::of(file, &limit, message))
+            }
+            limit => Ok(limit.map(|limit| limit.value)),
+        };
+        Ok(Limits {
+            actions_per_hour: count(self.actions_per_hour)?,
+            actions_per_hour_per_target: count(self.actions_per_hour_per_target)?,
+        })
+    }
 }
 
 impl RawRule {

@@ -199,3 +199,24 @@ fn bounds_are_checked() {
     assert!(targets("max_replicas: 3", "max_replica: 3").contains("\"max_replicas\" is missing"));
     assert!(targets("min_replicas: 1", "min_replicas: -1").starts_with("targets.yaml:6:"));
 }
+
+#[test]
+fn limits_and_shadow_are_part_of_what_a_set_is() {
+    let set = |text: &str| compiled(text, TARGETS).expect("valid");
+    let limited = RULES.replacen("version: 1", "version: 1\nlimits: {actions_per_hour: 6}", 1);
+    assert_eq!(set(&limited).limits.actions_per_hour, Some(6));
+    assert_ne!(set(&limited).hash, set(RULES).hash);
+    let shadow = RULES.replacen("incident: open\n", "incident: open\n  state: shadow\n", 1);
+    assert!(!set(&shadow).rules[0].is_live());
+    assert_ne!(set(&shadow).rules[0].version, set(RULES).rules[0].version);
+    let live = RULES.replacen("incident: open\n", "incident: open\n  state: live\n", 1);
+    assert_eq!(set(&live), set(RULES));
+    assert_eq!(
+        fault("version: 1", "version: 1\nlimits: {actions_per_hour: 0}"),
+        "rules/rules.yaml:2:28: a limit of 0 forbids every action; `eventpulse pause` does that"
+    );
+    assert!(
+        fault("incident: open", "state: shadows\n  incident: open")
+            .contains("did you mean \"shadow\"?")
+    );
+}

@@ -75,6 +75,8 @@ struct ActionItem {
     cooldown_until: Option<DateTime<Utc>>,
     pending_action: Option<Uuid>,
     paused: bool,
+    /// Why nothing may be asked for: a limit is reached
+    limit: Option<String>,
 }
 
 /// Every rule of the set in front of the alert of `row`; `only` this one, if one is named.
@@ -159,6 +161,7 @@ impl From<ActionSeen> for ActionItem {
             cooldown_until: seen.cooldown_until,
             pending_action: seen.pending_action.map(shared_events::ActionId::uuid),
             paused: seen.paused,
+            limit: seen.limit,
         }
     }
 }

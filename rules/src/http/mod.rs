@@ -4,6 +4,7 @@ mod commands;
 mod decisions;
 mod explain;
 mod explained;
+mod limits;
 mod pauses;
 mod query;
 mod rules;
@@ -39,6 +40,8 @@ pub(crate) fn router(api: Api) -> OpenApiRouter {
         .routes(routes!(decisions::list))
         .routes(routes!(explain::show))
         .routes(routes!(explain::why))
+        .routes(routes!(limits::list))
+        .routes(routes!(limits::close))
         .routes(routes!(pauses::list))
         .routes(routes!(pauses::pause))
         .routes(routes!(pauses::resume))

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use service_kit::Error;
 use shared_events::{ActionId, Timestamp, action::ALL_TARGETS};
-use sqlx::{PgConnection, types::Json};
+use sqlx::{PgConnection, PgExecutor, types::Json};
 use uuid::Uuid;
 
-use crate::domain::{Busy, Pause, Target};
+use crate::domain::{Budget, Busy, Pause, Target};
 
 /// Names of every target that is known here.
 pub(crate) async fn names(conn: &mut PgConnection) -> Result<Vec<String>, Error> {
@@ -38,7 +38,8 @@ pub(crate) async fn lock(
     let rows = sqlx::query!(
         r#"SELECT name, replicas, pending AS "pending: Json<Busy>", latest_action,
                   asked_at AS "asked_at: Json<BTreeMap<String, Timestamp>>",
-                  waiting AS "waiting: Json<BTreeSet<String>>", pause AS "pause: Json<Pause>"
+                  waiting AS "waiting: Json<BTreeSet<String>>", pause AS "pause: Json<Pause>",
+                  budget AS "budget: Json<Budget>"
            FROM targets WHERE name = ANY($1) ORDER BY name FOR UPDATE"#,
         &names as &[&str]
     )
@@ -53,6 +54,7 @@ pub(crate) async fn lock(
             asked_at: row.asked_at.0,
             waiting: row.waiting.0,
             pause: row.pause.map(|pause| pause.0),
+            budget: row.budget.0,
         };
         (row.name, target)
     });
@@ -85,14 +87,16 @@ pub(crate) async fn save(
         .iter()
         .map(|(_, t)| t.pause.as_ref().map(Json))
         .collect();
+    let budgets: Vec<Json<&Budget>> = changed.iter().map(|(_, t)| Json(&t.budget)).collect();
     sqlx::query!(
         "UPDATE targets
          SET replicas = new.replicas, pending = new.pending, latest_action = new.latest_action,
              asked_at = new.asked_at, waiting = new.waiting, pause = new.pause,
+             budget = new.budget,
              updated_at = clock_timestamp()
          FROM UNNEST($1::text[], $2::int[], $3::jsonb[], $4::uuid[], $5::jsonb[], $6::jsonb[],
-                     $7::jsonb[])
-              AS new (name, replicas, pending, latest_action, asked_at, waiting, pause)
+                     $7::jsonb[], $8::jsonb[])
+              AS new (name, replicas, pending, latest_action, asked_at, waiting, pause, budget)
          WHERE targets.name = new.name",
         &names as &[&str],
         &replicas as &[Option<i32>],
@@ -101,11 +105,39 @@ pub(crate) async fn save(
         &asked as &[Json<&BTreeMap<String, Timestamp>>],
         &waiting as &[Json<&BTreeSet<String>>],
         &pauses as &[Option<Json<&Pause>>],
+        &budgets as &[Json<&Budget>],
     )
     .execute(conn)
     .await
     .map_err(Error::database("saving targets"))?;
     Ok(())
+}
+
+/// Writes back what was asked of all targets together.
+pub(crate) async fn save_total(conn: &mut PgConnection, total: &Budget) -> Result<(), Error> {
+    sqlx::query!(
+        "UPDATE targets SET budget = $1, updated_at = clock_timestamp()
+         WHERE name = $2 AND budget <> $1",
+        Json(total) as Json<&Budget>,
+        ALL_TARGETS
+    )
+    .execute(conn)
+    .await
+    .map_err(Error::database("saving the limit of all targets"))?;
+    Ok(())
+}
+
+/// What was asked of late of each target, and of all (`*`), the first by name first.
+pub(crate) async fn budgets(executor: impl PgExecutor<'_>) -> Result<Vec<(String, Budget)>, Error> {
+    let rows =
+        sqlx::query!(r#"SELECT name, budget AS "budget: Json<Budget>" FROM targets ORDER BY name"#)
+            .fetch_all(executor)
+            .await
+            .map_err(Error::database("reading limits"))?;
+    Ok(rows
+        .into_iter()
+        .map(|row| (row.name, row.budget.0))
+        .collect())
 }
 
 /// Writes the pause of all targets back.

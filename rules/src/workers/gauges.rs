@@ -6,7 +6,7 @@ use service_kit::{Error, Kit, Worker, clock::Ticker};
 
 use crate::{
     service::RuleEngine,
-    store::{read, rule_changes, timers},
+    store::{read, rule_changes, targets, timers},
 };
 
 const REST: Duration = Duration::from_secs(5);
@@ -49,5 +49,8 @@ async fn look(kit: &Kit<RuleEngine>) -> Result<(), Error> {
         .zip(file)
         .is_some_and(|(rules, file)| rules.hash != file);
     metrics.file_differs(differs);
+    let budgets = targets::budgets(kit.pool()).await?;
+    let open = budgets.iter().filter(|(_, budget)| budget.opened.is_some());
+    metrics.limits_open(open.count());
     Ok(())
 }

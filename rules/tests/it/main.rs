@@ -7,6 +7,7 @@ mod commands;
 mod explain;
 mod http;
 mod kafka;
+mod limits;
 mod reload;
 mod replay;
 mod shadows;

@@ -4,6 +4,7 @@ mod acting;
 mod commands;
 mod ending;
 mod life;
+mod limits;
 mod properties;
 mod shadow;
 mod world;

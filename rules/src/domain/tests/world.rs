@@ -14,8 +14,8 @@ use shared_events::{
 
 use crate::{
     domain::{
-        Answer, Command, Correlation, Decision, Effect, Event, Incident, Input, Kind, Pause,
-        Policy, RuleSet, Sequence, State, Target, Timer, Verb, decide, route,
+        Answer, Budget, Command, Correlation, Decision, Effect, Event, Incident, Input, Kind,
+        Pause, Policy, RuleSet, Sequence, State, Target, Timer, Verb, decide, route,
     },
     files::{Source, Sources, compile},
 };
@@ -56,6 +56,7 @@ pub(super) struct World {
     pub(super) correlations: BTreeMap<String, Correlation>,
     pub(super) targets: BTreeMap<String, Target>,
     pub(super) everything: Option<Pause>,
+    pub(super) total: Budget,
     pub(super) timers: BTreeMap<EventId, Timer>,
     /// Everything emitted, in order.
     pub(super) events: Vec<Event>,
@@ -97,6 +98,7 @@ impl World {
             correlations: BTreeMap::new(),
             targets: BTreeMap::new(),
             everything: None,
+            total: Budget::default(),
             timers: BTreeMap::new(),
             events: Vec::new(),
             answer: None,
@@ -190,7 +192,9 @@ impl World {
 
     pub(super) fn command(&mut self, verb: Verb) -> Codes {
         let key = match &verb {
-            Verb::Pause { target, .. } | Verb::Resume { target } => target.clone(),
+            Verb::Pause { target, .. } | Verb::Resume { target } | Verb::CloseLimit { target } => {
+                target.clone()
+            }
             Verb::Retry { incident_id } | Verb::Close { incident_id } => {
                 let of = |c: &&Correlation| {
                     let kept = c.memory.incident.as_ref();
@@ -244,6 +248,7 @@ impl World {
             correlation,
             targets: self.targets.clone(),
             everything: self.everything.clone(),
+            total: self.total.clone(),
         };
         let decision = decide(&self.rules, &state, &input);
         assert_eq!(
@@ -259,6 +264,7 @@ impl World {
             correlation,
             targets,
             everything,
+            total,
         } = decision.state;
         let json = serde_json::to_string(&correlation.memory).expect("it serialises");
         let stored = serde_json::from_str(&json).expect("it deserialises");
@@ -270,6 +276,7 @@ impl World {
             .insert(correlation.key.clone(), correlation);
         self.targets = targets;
         self.everything = everything;
+        self.total = total;
         self.answer = decision.answer;
         check_closing(&decision.effects, &self.correlations);
         for effect in decision.effects {
