@@ -401,11 +401,14 @@ async fn the_published_documents_are_those_of_the_services() {
     ] {
         let document: Value = wait_for(name, async || {
             let answer = reqwest::get(format!("{url}/openapi.json")).await;
-            answer
-                .map_err(|error| error.to_string())?
-                .json::<Value>()
-                .await
-                .map_err(|error| error.to_string())
+            let answer = answer.map_err(|error| error.to_string())?;
+            let document: Value = answer.json().await.map_err(|error| error.to_string())?;
+            // before it is ready a service answers with a problem
+            if document["openapi"].is_string() {
+                Ok(document)
+            } else {
+                Err(document.to_string())
+            }
         })
         .await;
         published(name, document);
