@@ -21,6 +21,7 @@ COPY action-runner/Cargo.toml action-runner/
 COPY incident-store/Cargo.toml incident-store/
 COPY cli/Cargo.toml cli/
 COPY tests/Cargo.toml tests/
+COPY bench/Cargo.toml bench/
 COPY demo/app/Cargo.toml demo/app/
 COPY demo/story/Cargo.toml demo/story/
 COPY scripts/image-build scripts/
@@ -35,6 +36,7 @@ COPY rules rules
 COPY action-runner action-runner
 COPY incident-store incident-store
 COPY cli cli
+COPY bench bench
 COPY demo/app demo/app
 COPY demo/story demo/story
 RUN scripts/image-build binaries /out

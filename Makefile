@@ -5,7 +5,7 @@ $(error PROFILE is $(PROFILE): fast (windows of 15s and 30s) or mission (2m and 
 endif
 export EVENTPULSE_PROFILE := $(if $(filter mission,$(PROFILE)),full,fast)
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo down purge test check
+.PHONY: help setup up demo down purge test check bench
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ purge: ## that, and delete the volumes
 
 test: ## set up, and run every test
 	@scripts/test
+
+bench: ## measure it on this machine, beside the machine's own floor (BENCH='--workloads w2 --seconds 300')
+	@scripts/bench $(BENCH)
 
 check: ## only format, lints and configuration (needs cargo here, and the images of `make test`)
 	@cargo fmt --all --check

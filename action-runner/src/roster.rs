@@ -17,7 +17,7 @@ use crate::{
     metrics::Figures,
     service::TargetInput,
     shown::Shown,
-    store,
+    store::{self, Holder},
 };
 
 /// Between two showings of figures.
@@ -32,6 +32,7 @@ struct Kept {
 pub(crate) async fn run(tools: Tools) -> Result<(), Error> {
     let stop = tools.kit.shutdown().clone();
     let instance = store::instance(tools.kit.pool()).await?;
+    let _presence = store::show(tools.kit.pool(), instance, stop.clone()).await?;
     let mut keepers = JoinSet::new();
     let mut kept: BTreeMap<String, Kept> = BTreeMap::new();
     let mut begun: u64 = 0;
@@ -50,9 +51,12 @@ pub(crate) async fn run(tools: Tools) -> Result<(), Error> {
                 continue;
             }
             begun += 1;
-            let owner = derive(["keeper", &instance.to_string(), &begun.to_string()]);
+            let holder = Holder {
+                instance,
+                keeper: derive(["keeper", &instance.to_string(), &begun.to_string()]),
+            };
             let token = stop.child_token();
-            let keeper = Keeper::new(tools.clone(), target.clone(), owner, token.clone());
+            let keeper = Keeper::new(tools.clone(), target.clone(), holder, token.clone());
             keepers.spawn(keeper.run());
             let entry = Kept {
                 target: target.clone(),

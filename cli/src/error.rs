@@ -35,6 +35,8 @@ pub(crate) enum Error {
     NoTopic { topic: String, brokers: String },
     #[error(transparent)]
     Rules(#[from] rules::files::Error),
+    #[error("there is no dead letter {id}; `eventpulse dlq ls` lists them")]
+    NoLetter { id: String },
     #[error("{0}")]
     Usage(String),
     /// Something is wrong with what was given, not with how.
@@ -54,7 +56,7 @@ impl Error {
     /// As `--help` lists them.
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
-            Self::Refused { status: 404, .. } | Self::NoTopic { .. } => 3,
+            Self::Refused { status: 404, .. } | Self::NoTopic { .. } | Self::NoLetter { .. } => 3,
             Self::Refused {
                 status: 409 | 412 | 428,
                 ..

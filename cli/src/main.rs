@@ -4,6 +4,7 @@ mod alert;
 mod args;
 mod backtest;
 mod client;
+mod dlq;
 mod doctor;
 mod error;
 mod export;
@@ -24,8 +25,8 @@ use clap::{CommandFactory, FromArgMatches};
 
 use crate::{
     args::{
-        ActionCommand, AlertCommand, Cli, Command, DecisionCommand, IncidentCommand, TargetCommand,
-        TopicCommand,
+        ActionCommand, AlertCommand, Cli, Command, DecisionCommand, DlqCommand, IncidentCommand,
+        TargetCommand, TopicCommand,
     },
     client::Client,
     error::{Error, chain},
@@ -104,6 +105,11 @@ async fn run(cli: Cli) -> Result<(), Error> {
         Command::Resume(args) => verbs::resume(&client, output, &args).await,
         Command::Topic(TopicCommand::Ls) => topic::list(&servers, output).await,
         Command::Topic(TopicCommand::Tail(args)) => topic::tail(&servers, &client, &args).await,
+        Command::Dlq(command) => match command {
+            DlqCommand::Ls(args) => dlq::list(&servers, output, &args).await,
+            DlqCommand::Show { id } => dlq::show(&servers, &client, output, &id).await,
+            DlqCommand::Redrive(args) => dlq::redrive(&servers, output, &args).await,
+        },
         Command::Doctor => doctor::doctor(&servers, &client, output).await,
         Command::Completions { shell } => {
             let mut command = Cli::command();

@@ -125,10 +125,8 @@ fn target(what: &What) -> (String, String) {
 }
 
 pub(crate) fn because(because: &Because) -> Value {
-    let actor = because.actor.as_ref().or(because.login.as_ref());
     let mut body = Map::new();
-    let actor = actor.map_or("unknown", String::as_str);
-    body.insert("actor".to_owned(), actor.into());
+    body.insert("actor".to_owned(), because.actor().into());
     body.insert("reason".to_owned(), because.reason.clone().into());
     Value::Object(body)
 }

@@ -40,7 +40,7 @@ async fn serve<const SAYS: bool>(
 ) -> Result<(), Error> {
     let Config { kit, trace_url, .. } = config;
     let parts = |kit: &Kit<IncidentStore<SAYS>>| {
-        let api = http::Api::new(kit.pool().clone(), kit.shutdown().clone(), trace_url);
+        let api = http::Api::new(kit, trace_url);
         Parts {
             router: http::router(api),
             workers: stewards::workers(kit),

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::{
-    Class, Error, Poison,
+    Class, Error, Poison, failpoint,
     inbox::{self, Claim, Progress},
     outbox::{self, Source},
     service::{Origin, Outgoing, Service, Work},
@@ -127,6 +127,7 @@ async fn attempt<S: Service>(
         Box::pin(async move { transact(&inner, &intake, &*undertaker, conn).await })
     })
     .await?;
+    failpoint::pass("batch.committed");
     if handled.emitted > 0 {
         handler.wake.notify_one();
     }
@@ -200,6 +201,7 @@ async fn transact<S: Service>(
     conn: &mut PgConnection,
 ) -> Result<Handled<S::Reply>, Error> {
     let claimed = inbox::claim(conn, &claims(intake)).await?;
+    failpoint::pass("batch.claimed");
     let mut works = fresh(intake, &claimed);
     let mut handled = Handled {
         duplicates: intake.works.len() - works.len(),
@@ -212,6 +214,7 @@ async fn transact<S: Service>(
         handled.folded = works.len() - rejected.len();
         handled.rejected = rejected;
         let saved = handler.service.save(conn, folded).await?;
+        failpoint::pass("batch.saved");
         outgoing = saved.outgoing;
         handled.reply = saved.reply;
         bury_rejected(conn, &works, &mut handled, &mut outgoing, undertaker).await?;
@@ -227,6 +230,7 @@ async fn transact<S: Service>(
     if let Some(progress) = &intake.progress {
         inbox::advance(conn, progress).await?;
     }
+    failpoint::pass("batch.written");
     Ok(handled)
 }
 

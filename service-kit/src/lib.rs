@@ -28,6 +28,7 @@ pub mod consumer;
 mod database;
 pub mod dlq;
 pub mod error;
+pub mod failpoint;
 pub mod health;
 pub mod http;
 pub mod inbox;

@@ -2,6 +2,7 @@
 
 mod alertmanager;
 mod choreography;
+mod failpoints;
 mod instances;
 mod scaling;
 mod topics;

@@ -1,15 +1,23 @@
 //! A container of a service to scale, made as Compose would make it.
 
-use std::{collections::HashMap, process::Command};
+use std::{
+    collections::HashMap,
+    process::Command,
+    sync::{Arc, Mutex},
+};
 
 use anyhow::{Context, Result, ensure};
 use bollard::{
     Docker,
     models::{ContainerCreateBody, HealthConfig, HostConfig},
     query_parameters::{
-        CreateContainerOptionsBuilder, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder,
+        CreateContainerOptionsBuilder, EventsOptionsBuilder, ListContainersOptionsBuilder,
+        RemoveContainerOptionsBuilder,
     },
 };
+use chrono::Utc;
+use futures::StreamExt;
+use tokio_util::task::AbortOnDropHandle;
 
 /// The service, in a Compose project of its own.
 #[derive(Debug)]
@@ -28,6 +36,29 @@ pub struct Seen {
     pub name: String,
     pub managed: bool,
     pub running: bool,
+}
+
+/// A line of the engine's journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A container with this name.
+    Created(String),
+    Removed(String),
+}
+
+/// What happens to the containers of a project, while it lives.
+#[derive(Debug)]
+pub struct Journal {
+    changes: Arc<Mutex<Vec<Change>>>,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl Journal {
+    /// Until now, in order.
+    #[must_use]
+    pub fn changes(&self) -> Vec<Change> {
+        self.changes.lock().expect("no writer panics").clone()
+    }
 }
 
 /// The Docker engine of `EVENTPULSE_TEST_DOCKER_HOST`.
@@ -138,6 +169,41 @@ impl App {
             "{running} running, {wanted} wanted: {seen:?}"
         );
         Ok(seen)
+    }
+
+    /// Begins to write down what is created and destroyed in the project. The engine itself
+    /// remembers a few hundred events only, health checks among them.
+    pub fn journal(&self) -> Journal {
+        let filters = HashMap::from([
+            (
+                "label",
+                vec![format!("com.docker.compose.project={}", self.project)],
+            ),
+            ("event", vec!["create".to_owned(), "destroy".to_owned()]),
+        ]);
+        let options = EventsOptionsBuilder::default()
+            .since(&Utc::now().timestamp().to_string())
+            .filters(&filters)
+            .build();
+        let mut events = self.docker.events(Some(options)).boxed();
+        let changes = Arc::<Mutex<Vec<Change>>>::default();
+        let written = Arc::clone(&changes);
+        let task = tokio::spawn(async move {
+            while let Some(Ok(event)) = events.next().await {
+                let attributes = event.actor.and_then(|actor| actor.attributes);
+                let name = attributes.and_then(|mut all| all.remove("name"));
+                let name = name.unwrap_or_default();
+                let change = match event.action.as_deref() {
+                    Some("create") => Change::Created(name),
+                    _ => Change::Removed(name),
+                };
+                written.lock().expect("no writer panics").push(change);
+            }
+        });
+        Journal {
+            changes,
+            _task: AbortOnDropHandle::new(task),
+        }
     }
 
     /// Removes a container by hand.

@@ -2,6 +2,7 @@
 //! Postgres and Docker, and the bodies that an Alertmanager would post.
 
 pub mod app;
+pub mod log;
 pub mod member;
 pub mod stack;
 pub mod webhook;

@@ -3,6 +3,7 @@
 use std::{
     fs::File,
     net::TcpListener,
+    os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
@@ -10,6 +11,8 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use service_kit::testing::wait_for;
+
+const SIGABRT: i32 = 6;
 
 /// A running service.
 #[derive(Debug)]
@@ -107,6 +110,22 @@ impl Member {
         child.kill()?;
         child.wait()?;
         Ok(())
+    }
+
+    /// Waits until it has aborted by itself.
+    ///
+    /// # Panics
+    /// When it ends otherwise.
+    pub async fn died(&mut self) {
+        let mut child = self.child.take().expect("it was started");
+        let signal = wait_for(&format!("{} to die", self.name), async || {
+            match child.try_wait()? {
+                Some(status) => Ok::<_, anyhow::Error>(status.signal()),
+                None => anyhow::bail!("it runs"),
+            }
+        })
+        .await;
+        assert_eq!(signal, Some(SIGABRT), "{}", self.last_words());
     }
 
     /// SIGTERM, and its exit code.

@@ -150,6 +150,17 @@ impl Stack {
         Ok(stack)
     }
 
+    /// A service by its name.
+    pub fn member(&mut self, name: &str) -> Result<&mut Member> {
+        match name {
+            "ingest" => Ok(&mut self.ingest),
+            "rules" => Ok(&mut self.rules),
+            "action-runner" => Ok(&mut self.runner),
+            "incident-store" => Ok(&mut self.store),
+            other => anyhow::bail!("no service is called {other}"),
+        }
+    }
+
     /// A further instance of a service on the same database.
     pub fn another(&self, name: &'static str) -> Result<Member> {
         let database = match name {
@@ -223,19 +234,23 @@ impl Stack {
 
 /// Posts a body with the token of source `demo`.
 pub async fn post(ingest: &Member, body: &Value) -> Result<StatusCode> {
+    let status = try_post(&ingest.url, body).await?;
+    if !status.is_success() {
+        eprintln!("ingest said {status}\n{}", ingest.last_words());
+    }
+    Ok(status)
+}
+
+/// The same to whatever answers there.
+pub async fn try_post(ingest: &str, body: &Value) -> Result<StatusCode> {
     let answer = reqwest::Client::new()
-        .post(format!("{}/webhooks/alertmanager", ingest.url))
+        .post(format!("{ingest}/webhooks/alertmanager"))
         .bearer_auth(TOKEN)
         .header("user-agent", "Alertmanager/0.25.0")
         .json(body)
         .send()
         .await?;
-    let status = answer.status();
-    if !status.is_success() {
-        let text = answer.text().await?;
-        eprintln!("ingest said {status}: {text}\n{}", ingest.last_words());
-    }
-    Ok(status)
+    Ok(answer.status())
 }
 
 fn settings(

@@ -2,6 +2,7 @@
 //! that every column has a comment, that every code for operators has a row in the manual.
 
 mod docs;
+mod failpoints;
 mod imports;
 mod migrations;
 mod sizes;

@@ -11,6 +11,7 @@ use bollard::{
     },
 };
 use futures::StreamExt;
+use service_kit::failpoint;
 use shared_events::action::Evidence;
 
 use super::{
@@ -50,6 +51,7 @@ impl Engine {
         let create = self.docker.create_container(Some(options), body);
         match self.call("create", CALL, create).await {
             Ok(made) => {
+                failpoint::pass("runner.created");
                 self.start(&made.id, &name, template).await?;
                 Ok(Made::Started)
             }
@@ -93,7 +95,10 @@ impl Engine {
             .docker
             .start_container(id, None::<StartContainerOptions>);
         match self.call("start", CALL, start).await {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                failpoint::pass("runner.started");
+                Ok(())
+            }
             Err(error) if error.status() == Some(304) => Ok(()),
             Err(error) if gone(&error, id) => Ok(()),
             Err(error) => Err(error),
@@ -116,6 +121,7 @@ impl Engine {
             Err(error) if matches!(error.status(), Some(304 | 404)) => {}
             Err(error) => return Err(error),
         }
+        failpoint::pass("runner.stopped");
         let options = RemoveContainerOptions {
             force: true,
             v: true,
@@ -123,7 +129,10 @@ impl Engine {
         };
         let remove = self.docker.remove_container(id, Some(options));
         match self.call("remove", CALL, remove).await {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                failpoint::pass("runner.removed");
+                Ok(())
+            }
             // 409: its removal is in progress
             Err(error) if matches!(error.status(), Some(404 | 409)) => Ok(()),
             Err(error) => Err(error),

@@ -24,14 +24,13 @@ use service_kit::{
 };
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use crate::{
     docker::{Engines, observe::Memory},
     domain::target::Target,
     metrics::RunnerMetrics,
     service::ActionRunner,
-    store::{self, Lease},
+    store::{self, Holder, Lease},
 };
 
 /// Between two looks while something is awaited.
@@ -58,7 +57,7 @@ pub(crate) struct Keeper {
     tools: Tools,
     target: Target,
     /// Who holds the lease.
-    owner: Uuid,
+    holder: Holder,
     bell: Arc<Notify>,
     stop: CancellationToken,
     memory: Memory,
@@ -87,12 +86,17 @@ enum Turn {
 }
 
 impl Keeper {
-    pub(crate) fn new(tools: Tools, target: Target, owner: Uuid, stop: CancellationToken) -> Self {
+    pub(crate) fn new(
+        tools: Tools,
+        target: Target,
+        holder: Holder,
+        stop: CancellationToken,
+    ) -> Self {
         let bell = tools.kit.service().bell(&target.name);
         Self {
             tools,
             target,
-            owner,
+            holder,
             bell,
             stop,
             memory: Memory::default(),
@@ -135,7 +139,7 @@ impl Keeper {
     /// epoch for which it is.
     async fn round(&mut self) -> Result<(Duration, i64), Error> {
         let pool = self.tools.kit.pool().clone();
-        let Some(mut lease) = Lease::take(&pool, &self.target.name, self.owner).await? else {
+        let Some(mut lease) = Lease::take(&pool, &self.target.name, self.holder).await? else {
             // Another instance is at it; its own news reach it.
             return Ok((NEWS, i64::MAX));
         };

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use service_kit::Error;
+use service_kit::{Error, failpoint};
 use shared_events::action::{Evidence, FailureReason, Outcome};
 
 use super::{
@@ -112,6 +112,7 @@ impl Keeper {
             message,
         };
         self.trouble = None;
+        failpoint::pass("runner.reached");
         self.tell("reached", reached).await?;
         Ok(Turn::Again(Duration::ZERO))
     }

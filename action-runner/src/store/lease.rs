@@ -14,6 +14,15 @@ const FRESH: Duration = Duration::from_secs(4);
 /// No step begins with less than this left.
 const MARGIN: Duration = Duration::from_secs(3);
 
+/// Who takes leases.
+#[derive(Clone, Copy, Debug)]
+pub struct Holder {
+    /// The process; it shows that it lives, see [`super::show`].
+    pub instance: Uuid,
+    /// One keeper of it.
+    pub keeper: Uuid,
+}
+
 /// A lease that was taken. The database's clock decides between instances; this process trusts it
 /// only until a deadline of its own, counted from *before* the renewal was sent.
 #[derive(Debug)]
@@ -26,23 +35,27 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// Takes the lease of a target unless somebody else holds it. Waits for a transaction that is
+    /// Takes the lease of a target unless somebody else who lives holds it. Waits for a transaction that is
     /// changing the target.
-    pub async fn take(pool: &PgPool, target: &str, owner: Uuid) -> Result<Option<Self>, Error> {
+    pub async fn take(pool: &PgPool, target: &str, holder: Holder) -> Result<Option<Self>, Error> {
         let renewed = Stopwatch::start();
         let taken = sqlx::query_scalar!(
             r#"
-            INSERT INTO targets (name, lease_owner, lease_until)
-            VALUES ($1, $2, clock_timestamp() + $3::interval)
+            INSERT INTO targets (name, lease_owner, lease_until, lease_instance)
+            VALUES ($1, $2, clock_timestamp() + $3::interval, $4)
             ON CONFLICT (name) DO UPDATE
-            SET lease_owner = excluded.lease_owner, lease_until = excluded.lease_until
+            SET lease_owner = excluded.lease_owner, lease_until = excluded.lease_until,
+                lease_instance = excluded.lease_instance
             WHERE targets.lease_owner IS NULL OR targets.lease_owner = excluded.lease_owner
                OR targets.lease_until < clock_timestamp()
+               -- the lock is free when its holder's session is gone; ours ends with this statement
+               OR pg_try_advisory_xact_lock(hashtextextended(targets.lease_instance::text, 0))
             RETURNING true AS "taken!"
             "#,
             target,
-            owner,
+            holder.keeper,
             interval(HOLDS),
+            holder.instance,
         )
         .fetch_optional(pool)
         .await
@@ -50,7 +63,7 @@ impl Lease {
         Ok(taken.map(|_| Self {
             pool: pool.clone(),
             target: target.to_owned(),
-            owner,
+            owner: holder.keeper,
             renewed,
             holds: HOLDS,
         }))

@@ -3,6 +3,7 @@
 
 mod lease;
 mod load;
+mod presence;
 mod read;
 mod save;
 
@@ -19,8 +20,9 @@ use crate::domain::{
     state::{Action, Pause, Request, Status, TargetState},
 };
 
-pub use lease::Lease;
+pub use lease::{Holder, Lease};
 pub use load::{actions, lock, now};
+pub use presence::show;
 pub use read::{
     ActionFilter, ActionRow, Kept, Place, Situation, TargetRow, action, epoch, instance,
     list_actions, list_targets, situation, undeclared,

@@ -13,13 +13,13 @@ use crate::{
 };
 
 /// Decodes values and remembers what the registry said.
-pub(super) struct Decoder<'a> {
+pub(crate) struct Decoder<'a> {
     client: &'a Client,
     fetched: HashMap<u32, Result<Schema, String>>,
 }
 
 impl<'a> Decoder<'a> {
-    pub(super) fn new(client: &'a Client) -> Self {
+    pub(crate) fn new(client: &'a Client) -> Self {
         Self {
             client,
             fetched: HashMap::new(),
@@ -27,7 +27,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// The value as JSON, or why it cannot be read. `dataschema` is the header `ce_dataschema`.
-    pub(super) async fn decode(
+    pub(crate) async fn decode(
         &mut self,
         value: &[u8],
         dataschema: Option<&str>,
@@ -78,6 +78,6 @@ fn read(schema: &Schema, datum: &[u8]) -> Result<Value, String> {
 }
 
 /// Lower-case hexadecimal digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

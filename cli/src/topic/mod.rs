@@ -6,7 +6,10 @@ mod tail;
 
 use serde_json::{Value, json};
 
-pub(crate) use self::tail::tail;
+pub(crate) use self::{
+    decode::{Decoder, hex},
+    tail::tail,
+};
 use crate::{
     args::Servers,
     error::Error,

@@ -283,3 +283,78 @@ async fn a_topic_that_is_not_there() {
 pub(crate) fn registry() -> String {
     std::env::var("EVENTPULSE_TEST_REGISTRY").expect("EVENTPULSE_TEST_REGISTRY: run `make test`")
 }
+
+/// A letter of the store's: an event of ours that it refused.
+async fn bury(stage: &Stage, id: &str) {
+    let headers = [
+        ("ce_id", id),
+        ("ce_type", "incident.opened"),
+        ("ep.dlq.topic", "incident"),
+        ("ep.dlq.partition", "2"),
+        ("ep.dlq.offset", "7"),
+        ("ep.dlq.consumer", "incident-store"),
+        ("ep.dlq.stage", "decode"),
+        ("ep.dlq.error", "2 bytes follow the datum"),
+    ];
+    stage
+        .send(
+            "incident.dlq.incident-store",
+            "key",
+            &headers,
+            b"\0\0\0\0\x01x",
+        )
+        .await;
+}
+
+async fn asked(stage: &Stage, arguments: &[&str]) -> serde_json::Value {
+    let ran = stage.cli.run(&[&["-o", "json"], arguments].concat()).await;
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    ran.json()
+}
+
+#[tokio::test]
+async fn a_dead_letter_is_listed_shown_and_given_to_its_consumer_again() {
+    let stage = Stage::fresh().await;
+    let (one, other) = (
+        "a1b2c3d4-0000-5000-8000-000000000001",
+        "a1b2ffff-0000-5000-8000-000000000002",
+    );
+    bury(&stage, one).await;
+    bury(&stage, one).await;
+    bury(&stage, other).await;
+
+    let listed = asked(&stage, &["dlq", "ls"]).await;
+    assert_eq!(listed.as_array().map(Vec::len), Some(3));
+    assert_eq!(listed[0]["error"], "2 bytes follow the datum");
+    assert_eq!(listed[0]["from"], "incident/2/7");
+    let none = asked(&stage, &["dlq", "ls", "--consumer", "rules"]).await;
+    assert_eq!(none.as_array().map(Vec::len), Some(0));
+    let shown = asked(&stage, &["dlq", "show", "a1b2c3"]).await;
+    assert_eq!(shown["headers"]["ce_id"], one);
+    assert_eq!(shown["value_hex"], "000000000178");
+
+    let because = ["--actor", "ann", "--reason", "mended"];
+    let dry = ["dlq", "redrive", "a1b2c3", "--dry-run"];
+    let dry = asked(&stage, &[&dry[..], &because].concat()).await;
+    assert_eq!(dry[0]["done"], "would be redriven");
+    let tail = ["topic", "tail", "incident", "--from-beginning"];
+    assert_eq!(stage.cli.run(&tail).await.out, "");
+
+    let all = ["dlq", "redrive", "--all"];
+    let done = asked(&stage, &[&all[..], &because].concat()).await;
+    assert_eq!(done.as_array().map(Vec::len), Some(2), "each event once");
+    let records = stage.cli.run(&tail).await.out;
+    let record: serde_json::Value = records
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("a JSON line"))
+        .find(|record: &serde_json::Value| record["headers"]["ce_id"] == one)
+        .expect("it is on its topic again");
+    assert_eq!(record["headers"]["ep.redrive.consumer"], "incident-store");
+    assert_eq!(record["headers"]["ep.redrive.actor"], "ann");
+    assert_eq!(record["headers"]["ep.redrive.reason"], "mended");
+    assert_eq!(record["headers"]["ep.dlq.error"], serde_json::Value::Null);
+    assert_eq!(record["key"], "key");
+
+    let missing = stage.cli.run(&["dlq", "show", "ffffff"]).await;
+    assert_eq!(missing.code, Some(3), "{}", missing.err);
+}

@@ -11,7 +11,11 @@ mod stream;
 use std::sync::Arc;
 
 use axum::response::{IntoResponse, Response};
-use service_kit::http::{OpenApiRouter, Problem, routes};
+use service_kit::{
+    Kit, Service,
+    consumer::Watermarks,
+    http::{OpenApiRouter, Problem, routes},
+};
 use shared_events::IncidentId;
 use sqlx::{PgPool, Postgres, pool::PoolConnection};
 use tokio::sync::Semaphore;
@@ -24,6 +28,8 @@ const STREAMS: usize = 256;
 #[derive(Clone, Debug)]
 pub(crate) struct Api {
     pool: PgPool,
+    /// Rings when facts were stored.
+    watermarks: Watermarks,
     /// Ends the streams.
     shutdown: CancellationToken,
     /// Link to a trace, with `{trace_id}` in it.
@@ -32,10 +38,11 @@ pub(crate) struct Api {
 }
 
 impl Api {
-    pub(crate) fn new(pool: PgPool, shutdown: CancellationToken, traces: Option<String>) -> Self {
+    pub(crate) fn new<S: Service>(kit: &Kit<S>, traces: Option<String>) -> Self {
         Self {
-            pool,
-            shutdown,
+            pool: kit.pool().clone(),
+            watermarks: kit.watermarks().clone(),
+            shutdown: kit.shutdown().clone(),
             traces: traces.filter(|link| !link.is_empty()),
             streams: Arc::new(Semaphore::new(STREAMS)),
         }

@@ -20,7 +20,7 @@ use crate::store::stream::{self as facts, Cursor, Streamed};
 
 /// Facts that are read at a time.
 const CHUNK: i64 = 200;
-/// How often an idle stream looks for new facts.
+/// How often an idle stream looks for facts that other instances have stored.
 const POLL: Duration = Duration::from_millis(200);
 
 /// Every fact as it becomes certain, as server-sent events: `event` is the fact's type, `data` a
@@ -108,7 +108,11 @@ struct Reader {
 
 impl Reader {
     async fn next(mut self) -> Option<(Event, Self)> {
+        let watermarks = self.api.watermarks.clone();
         loop {
+            // listened for before the look: a commit in between is not missed
+            let mut progress = std::pin::pin!(watermarks.progress());
+            progress.as_mut().enable();
             if let Some(streamed) = self.buffer.pop_front() {
                 let id = streamed.cursor.to_string();
                 let entry = dto::Entry::from(streamed);
@@ -117,7 +121,10 @@ impl Reader {
                 return Some((event, self));
             }
             match self.read().await {
-                Ok(()) if self.buffer.is_empty() => service_kit::clock::pause(POLL).await,
+                Ok(()) if self.buffer.is_empty() => tokio::select! {
+                    () = progress => {}
+                    () = service_kit::clock::pause(POLL) => {}
+                },
                 Ok(()) => {}
                 // The client comes back with its last id when the database does.
                 Err(error) => {

@@ -189,7 +189,7 @@ pub(super) fn asks(rule: &str, target: &str, previous: Option<i32>, desired: i32
 }
 
 pub(super) fn awaits(requested: &Requested) -> String {
-    format!("{}; given up at the time given", change(requested))
+    format!("{}, given up if it has not ended", change(requested))
 }
 
 pub(super) fn completed(requested: &Requested, action: &ActionCompleted) -> String {
@@ -225,8 +225,17 @@ pub(super) fn superseded(requested: &Requested) -> String {
 
 pub(super) fn failed(requested: &Requested, at: Timestamp, message: &str) -> String {
     let took = span(at - requested.requested_at);
-    let message = message.trim_end_matches('.');
-    format!("{} failed after {took}: {message}.", change(requested))
+    let cause = cause(message).trim_end_matches('.');
+    format!("{} failed after {took}: {cause}.", change(requested))
+}
+
+/// What the runner's words add to "scaling app 1 -> 2 failed after 16 s: ".
+fn cause(message: &str) -> &str {
+    message
+        .strip_prefix("scaling ")
+        .and_then(|rest| rest.split_once(" failed after "))
+        .and_then(|(_, rest)| rest.split_once(": "))
+        .map_or(message, |(_, cause)| cause)
 }
 
 pub(super) fn timed_out(requested: &Requested, at: Timestamp) -> String {

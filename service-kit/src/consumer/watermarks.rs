@@ -146,6 +146,12 @@ impl Watermarks {
             })?
     }
 
+    /// Ends with the next batch that this instance commits after the first poll of it, or after
+    /// `enable` was called on it.
+    pub fn progress(&self) -> tokio::sync::futures::Notified<'_> {
+        self.0.progress.notified()
+    }
+
     /// A batch was committed: whoever waits looks again.
     pub(super) fn progressed(&self) {
         self.0.progress.notify_waiters();

@@ -28,6 +28,7 @@ use crate::{
     batch::{Handled, Handler, Intake, handle},
     dlq,
     error::chain,
+    failpoint,
     inbox::Progress,
     kafka::Cluster,
     pace::{Backoff, Stopped},
@@ -223,6 +224,7 @@ impl<S: Service> Worker<S> {
     fn committed(&self, opened: &Opened<S::Input>, took: Duration) {
         let shared = &self.shared;
         self.lane.advance(opened.next);
+        failpoint::pass("consumer.committed");
         if !self.lane.is_revoked() {
             let (topic, partition) = &self.lane.place;
             let mut offsets = TopicPartitionList::with_capacity(1);
@@ -234,6 +236,7 @@ impl<S: Service> Worker<S> {
                 tracing::debug!(topic, partition, %error, "offset not stored");
             }
         }
+        failpoint::pass("consumer.stored");
         shared.watermarks.progressed();
         shared.metrics.transaction.observe(took.as_secs_f64());
         shared.metrics.batch.observe(opened.taken as f64);

@@ -16,7 +16,7 @@ use super::{
     store::{Acks, Failures, Filter},
     trace::Spans,
 };
-use crate::{Error, kafka::Cluster, pace::Backoff, registry::Registry};
+use crate::{Error, failpoint, kafka::Cluster, pace::Backoff, registry::Registry};
 
 /// Rows in memory at most, waiting, with the broker or unmarked.
 const ROWS: usize = 4096;
@@ -159,6 +159,7 @@ impl Engine {
     }
 
     fn acknowledged(&mut self, ticket: &Ticket, partition: i32, offset: i64) {
+        failpoint::pass("relay.acked");
         self.lanes.acknowledged(&ticket.lane, ticket.id);
         self.acks.ids.push(ticket.id);
         self.acks.partitions.push(partition);

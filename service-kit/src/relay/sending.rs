@@ -15,7 +15,7 @@ use super::{
     metrics::{Metrics, Published},
     producer::{Outbound, Ticket},
 };
-use crate::{Trace, kafka::Cluster, outbox::borrow_headers};
+use crate::{Trace, failpoint, kafka::Cluster, outbox::borrow_headers};
 
 const DATASCHEMA: &str = "ce_dataschema";
 const TRACEPARENT: &str = "traceparent";
@@ -129,8 +129,10 @@ impl Engine {
             sent: Instant::now(),
             span,
         };
+        failpoint::pass("relay.sending");
         self.producer
             .send(record, ticket)
+            .inspect(|()| failpoint::pass("relay.sent"))
             .map_err(|error| match error.rdkafka_error_code() {
                 Some(RDKafkaErrorCode::QueueFull) => Unsent::Full,
                 Some(_) | None => Unsent::Refused(error),

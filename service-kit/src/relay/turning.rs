@@ -16,7 +16,7 @@ use super::{
     shards::Shards,
     store::{Acks, Failures, Page, Store},
 };
-use crate::{Error, error::chain, outbox::SHARDS, pace::Backoff};
+use crate::{Error, error::chain, failpoint, outbox::SHARDS, pace::Backoff};
 
 /// How often time itself makes something due: polling, back-offs that end.
 const TICK: Duration = Duration::from_millis(50);
@@ -213,6 +213,7 @@ impl Turning {
             self.writing = Some(
                 async move {
                     let outcome = store.mark(&acks).await;
+                    failpoint::pass("relay.marked");
                     Written::Acks(acks, outcome)
                 }
                 .boxed(),

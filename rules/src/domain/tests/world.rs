@@ -488,7 +488,7 @@ pub(super) fn failed(
         target: action.target.clone(),
         at,
         reason,
-        message: "app-2 never healthy (503 cannot reach upstream cache.invalid:6379)".to_owned(),
+        message: "scaling app 1 -> 2 failed after 16 s: app-2 never healthy (503 cannot reach upstream cache.invalid:6379)".to_owned(),
         desired_replicas: action.desired_replicas,
         previous_replicas: Some(1),
         running_replicas: Some(1),

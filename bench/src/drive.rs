@@ -1,0 +1,140 @@
+//! Posts, as fast as they are answered or at a pace.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use reqwest::{Client, StatusCode};
+use tokio::time::sleep_until;
+
+use crate::{Servers, alerts::Mix, error::Error, latency::Latencies};
+
+/// What was posted.
+#[derive(Debug, Default)]
+pub(crate) struct Driven {
+    /// Alerts in accepted bodies.
+    pub(crate) alerts: u64,
+    pub(crate) posts: Latencies,
+    /// Answers 503: posted again.
+    pub(crate) refused: u64,
+    pub(crate) bytes: u64,
+}
+
+impl Driven {
+    fn add(&mut self, other: Self) {
+        self.alerts += other.alerts;
+        self.posts.append(other.posts);
+        self.refused += other.refused;
+        self.bytes += other.bytes;
+    }
+}
+
+/// Posts bodies of `size` alerts for `posting`, `at_once` at a time, each as soon as one before it is
+/// answered.
+pub(crate) async fn storm(
+    servers: &Servers,
+    mix: &Mix,
+    posting: Duration,
+    (at_once, size): (usize, u64),
+) -> Result<Driven, Error> {
+    let next = Arc::new(AtomicU64::new(0));
+    let until = Instant::now() + posting;
+    let posters = (0..at_once).map(|_| {
+        let (servers, mix, next) = (servers.clone(), mix.clone(), Arc::clone(&next));
+        tokio::spawn(async move {
+            let client = Client::new();
+            let mut driven = Driven::default();
+            while Instant::now() < until {
+                let first = next.fetch_add(size, Ordering::Relaxed);
+                let body = mix.body(first, size);
+                post(&client, &servers, body, &mut driven).await?;
+                driven.alerts += size;
+            }
+            Ok::<_, Error>(driven)
+        })
+    });
+    gather(posters.collect()).await
+}
+
+/// Posts single alerts for `posting`, `rate` a second, however long the answers take. `sent` is called
+/// with each alert's number and when it was due.
+pub(crate) async fn paced(
+    servers: &Servers,
+    mix: &Mix,
+    posting: Duration,
+    rate: u32,
+    sent: impl Fn(u64, Instant),
+) -> Result<Driven, Error> {
+    let client = Client::new();
+    let began = Instant::now();
+    let count = posting.as_secs() * u64::from(rate);
+    let mut posters = Vec::new();
+    for n in 0..count {
+        let due = began + Duration::from_secs(1) * u32::try_from(n).unwrap_or(u32::MAX) / rate;
+        sleep_until(due.into()).await;
+        sent(n, due);
+        let (client, servers, body) = (client.clone(), servers.clone(), mix.body(n, 1));
+        posters.push(tokio::spawn(async move {
+            let mut driven = Driven::default();
+            post(&client, &servers, body, &mut driven).await?;
+            driven.alerts = 1;
+            Ok::<_, Error>(driven)
+        }));
+    }
+    gather(posters).await
+}
+
+async fn gather(
+    posters: Vec<tokio::task::JoinHandle<Result<Driven, Error>>>,
+) -> Result<Driven, Error> {
+    let mut sum = Driven::default();
+    for poster in posters {
+        sum.add(poster.await.map_err(Error::Panic)??);
+    }
+    Ok(sum)
+}
+
+/// Until it is accepted, as Alertmanager does.
+async fn post(
+    client: &Client,
+    servers: &Servers,
+    body: String,
+    driven: &mut Driven,
+) -> Result<(), Error> {
+    driven.bytes += body.len() as u64;
+    let what = format!("POST {}", servers.ingest);
+    loop {
+        let began = Instant::now();
+        let answer = client
+            .post(format!("{}/webhooks/alertmanager", servers.ingest))
+            .bearer_auth(&servers.token)
+            .header("content-type", "application/json")
+            .body(body.clone())
+            .send()
+            .await
+            .map_err(Error::http(&what))?;
+        let status = answer.status();
+        let text = answer.text().await.map_err(Error::http(&what))?;
+        match status {
+            StatusCode::OK => {
+                driven.posts.add(began.elapsed());
+                return Ok(());
+            }
+            StatusCode::SERVICE_UNAVAILABLE => {
+                driven.refused += 1;
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            other => {
+                return Err(Error::Refused {
+                    what,
+                    status: other.as_u16(),
+                    body: text,
+                });
+            }
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Drives a running EventPulse, measures it, and measures the floor of the same machine in the same
+//! run: what Postgres and Kafka alone take for the same rows and bytes.
+
+mod alerts;
+mod drive;
+mod error;
+mod floor;
+mod latency;
+mod report;
+mod sight;
+mod usage;
+mod workload;
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use clap::{Parser, ValueEnum};
+
+use crate::{error::Error, report::Report, workload::Bench};
+
+/// Loads the services, and prints throughput, latency, CPU and memory beside the machine's floor.
+#[derive(Debug, Parser)]
+#[command(name = "eventpulse-bench", version)]
+struct Args {
+    /// Workloads, in this order
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "floor,w2,w3,w4"
+    )]
+    workloads: Vec<Workload>,
+    /// How long each workload posts
+    #[arg(long, default_value_t = 20)]
+    seconds: u64,
+    /// Posts at once, where the load is not paced
+    #[arg(long, default_value_t = 8)]
+    posts: usize,
+    /// Alerts a second of w4, one a body
+    #[arg(long, default_value_t = 1000)]
+    rate: u32,
+    /// Longest wait for the last event, once nothing is posted any more
+    #[arg(long, default_value_t = 120)]
+    patience: u64,
+    /// Also writes the figures there
+    #[arg(long)]
+    json: Option<PathBuf>,
+    #[command(flatten)]
+    servers: Servers,
+}
+
+/// Where everything is.
+#[derive(Clone, Debug, clap::Args)]
+struct Servers {
+    #[arg(
+        long,
+        env = "EVENTPULSE_INGEST_URL",
+        default_value = "http://127.0.0.1:8081"
+    )]
+    ingest: String,
+    #[arg(
+        long,
+        env = "EVENTPULSE_RULES_URL",
+        default_value = "http://127.0.0.1:8082"
+    )]
+    rules: String,
+    #[arg(
+        long,
+        env = "EVENTPULSE_ACTION_RUNNER_URL",
+        default_value = "http://127.0.0.1:8083"
+    )]
+    action_runner: String,
+    #[arg(
+        long,
+        env = "EVENTPULSE_INCIDENT_STORE_URL",
+        default_value = "http://127.0.0.1:8084"
+    )]
+    incident_store: String,
+    #[arg(
+        long,
+        env = "EVENTPULSE_KAFKA_BROKERS",
+        default_value = "127.0.0.1:9092"
+    )]
+    kafka: String,
+    /// A Postgres for the floor: a table is made there, and dropped
+    #[arg(long, env = "EVENTPULSE_BENCH_DATABASE_URL")]
+    database: String,
+    #[arg(
+        long,
+        env = "EVENTPULSE_WEBHOOK_TOKEN",
+        default_value = "demo-only-change-me",
+        hide_env_values = true
+    )]
+    token: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Workload {
+    /// The same rows into Postgres, the same bytes through Kafka, without EventPulse
+    Floor,
+    /// Every alert opens an incident; 100 a body, unique series
+    W2,
+    /// One alert in a hundred matches a rule; 100 a body, unique series, 1,000 services
+    W3,
+    /// Paced, one a body, every alert opens an incident: webhook sent to incident on the stream
+    W4,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let args = Args::parse();
+    match run(&args).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {}", error::chain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(args: &Args) -> Result<(), Error> {
+    let bench = Bench::new(args.servers.clone(), Duration::from_secs(args.patience))?;
+    let mut report = Report::default();
+    for workload in &args.workloads {
+        eprintln!("{workload:?}: {} s ...", args.seconds);
+        let posting = Duration::from_secs(args.seconds);
+        match workload {
+            Workload::Floor => report.floor = Some(floor::measure(&args.servers).await?),
+            Workload::W2 => report
+                .runs
+                .push(bench.storm("w2", posting, args.posts, 1).await?),
+            Workload::W3 => report
+                .runs
+                .push(bench.storm("w3", posting, args.posts, 100).await?),
+            Workload::W4 => report
+                .runs
+                .push(bench.paced("w4", posting, args.rate).await?),
+        }
+    }
+    println!("{}", report.table());
+    if let Some(path) = &args.json {
+        let text = serde_json::to_string_pretty(&report).map_err(Error::Json)?;
+        std::fs::write(path, text).map_err(|source| Error::Write {
+            path: path.clone(),
+            source,
+        })?;
+    }
+    Ok(())
+}

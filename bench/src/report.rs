@@ -1,0 +1,104 @@
+//! The figures, as a table and as JSON.
+
+use std::collections::BTreeMap;
+
+use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
+use serde::Serialize;
+
+use crate::{floor::Floor, latency::Quantiles, usage::Cost};
+
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Report {
+    pub(crate) floor: Option<Floor>,
+    pub(crate) runs: Vec<Run>,
+}
+
+/// One workload.
+#[derive(Debug, Serialize)]
+pub(crate) struct Run {
+    pub(crate) workload: &'static str,
+    /// Accepted.
+    pub(crate) alerts: u64,
+    /// Of them that opened an incident.
+    pub(crate) incidents: u64,
+    pub(crate) bytes: u64,
+    /// Answers 503.
+    pub(crate) refused: u64,
+    pub(crate) posting_seconds: f64,
+    /// From the first post until nothing waited anywhere.
+    pub(crate) drained_seconds: f64,
+    pub(crate) post_ms: Option<Quantiles>,
+    /// Webhook due to incident visible.
+    pub(crate) way_ms: Option<Quantiles>,
+    pub(crate) costs: BTreeMap<&'static str, Cost>,
+}
+
+impl Run {
+    /// Alerts a second from the first post until everything was stored.
+    fn rate(&self) -> f64 {
+        self.alerts as f64 / self.drained_seconds
+    }
+}
+
+impl Report {
+    pub(crate) fn table(&self) -> String {
+        let mut table = Table::new();
+        table.load_style(UTF8_FULL_CONDENSED).set_header([
+            "workload",
+            "alerts",
+            "posted/s",
+            "stored/s",
+            "drain s",
+            "503",
+            "POST ms p50/p99/max",
+            "way ms p50/p99/max",
+            "CPU s, RSS MiB",
+        ]);
+        for run in &self.runs {
+            table.add_row([
+                run.workload.to_owned(),
+                run.alerts.to_string(),
+                format!("{:.0}", run.alerts as f64 / run.posting_seconds),
+                self.beside_floor(run),
+                format!("{:.1}", run.drained_seconds - run.posting_seconds),
+                run.refused.to_string(),
+                quantiles(run.post_ms),
+                quantiles(run.way_ms),
+                costs(&run.costs),
+            ]);
+        }
+        let floor = self.floor.map_or_else(String::new, |floor| {
+            format!(
+                "floor, alerts/s: Postgres alone {:.0}, Kafka alone {:.0} (a storm uses both, and more)\n",
+                floor.postgres, floor.kafka
+            )
+        });
+        format!("{floor}{table}")
+    }
+
+    /// A rate, and its ratio to the lower floor where every alert leaves all its rows.
+    fn beside_floor(&self, run: &Run) -> String {
+        let rate = run.rate();
+        match self.floor {
+            Some(floor) if run.alerts == run.incidents => {
+                format!("{rate:.0} ({:.2} of Postgres)", rate / floor.postgres)
+            }
+            Some(_) | None => format!("{rate:.0}"),
+        }
+    }
+}
+
+fn quantiles(of: Option<Quantiles>) -> String {
+    of.map_or_else(
+        || "-".to_owned(),
+        |q| format!("{:.1} / {:.1} / {:.1}", q.p50, q.p99, q.max),
+    )
+}
+
+fn costs(costs: &BTreeMap<&'static str, Cost>) -> String {
+    let lines: Vec<String> = costs
+        .iter()
+        .map(|(name, cost)| format!("{name}: {:.1}, {:.0}", cost.cpu_seconds, cost.rss_mib))
+        .collect();
+    lines.join("\n")
+}

@@ -1,0 +1,122 @@
+//! What the services say of themselves on `/metrics`.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde::Serialize;
+use tokio::{sync::watch, task::JoinHandle};
+
+use crate::{Servers, error::Error};
+
+/// What a workload cost one service.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(crate) struct Cost {
+    pub(crate) cpu_seconds: f64,
+    /// Largest that was seen, in MiB.
+    pub(crate) rss_mib: f64,
+}
+
+/// One look at one service.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Look(String);
+
+impl Look {
+    pub(crate) async fn at(url: &str) -> Result<Self, Error> {
+        let what = format!("GET {url}/metrics");
+        let answer = reqwest::get(format!("{url}/metrics"))
+            .await
+            .map_err(Error::http(&what))?;
+        Ok(Self(answer.text().await.map_err(Error::http(&what))?))
+    }
+
+    /// The sum of all samples of `name` whose labels contain `with`.
+    pub(crate) fn sum(&self, name: &str, with: &str) -> f64 {
+        let lines = self.0.lines().filter(|line| {
+            line.strip_prefix(name)
+                .is_some_and(|rest| rest.starts_with('{') && rest.contains(with))
+        });
+        lines
+            .filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok())
+            .sum()
+    }
+}
+
+impl Servers {
+    fn all(&self) -> [(&'static str, &str); 4] {
+        [
+            ("ingest", &self.ingest),
+            ("rules", &self.rules),
+            ("action-runner", &self.action_runner),
+            ("incident-store", &self.incident_store),
+        ]
+    }
+
+    /// Events that wait in an outbox or in a topic.
+    pub(crate) async fn waiting(&self) -> Result<f64, Error> {
+        let mut waiting = 0.0;
+        for (_, url) in self.all() {
+            let look = Look::at(url).await?;
+            waiting += look.sum("eventpulse_outbox_depth", "");
+            waiting += look.sum("eventpulse_consumer_lag", "");
+        }
+        Ok(waiting)
+    }
+}
+
+/// Watches what the services use until it is asked.
+pub(crate) struct Watch {
+    before: BTreeMap<&'static str, f64>,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<BTreeMap<&'static str, f64>>,
+    servers: Servers,
+}
+
+impl Watch {
+    pub(crate) async fn begin(servers: &Servers) -> Result<Self, Error> {
+        let mut before = BTreeMap::new();
+        for (name, url) in servers.all() {
+            before.insert(name, cpu(&Look::at(url).await?));
+        }
+        let (stop, mut stopped) = watch::channel(false);
+        let watched = servers.clone();
+        let task = tokio::spawn(async move {
+            let mut peaks = BTreeMap::new();
+            loop {
+                for (name, url) in watched.all() {
+                    if let Ok(look) = Look::at(url).await {
+                        let peak: &mut f64 = peaks.entry(name).or_default();
+                        *peak = peak.max(look.sum("process_resident_memory_bytes", ""));
+                    }
+                }
+                let pause = tokio::time::timeout(Duration::from_secs(1), stopped.changed());
+                if pause.await.is_ok() {
+                    return peaks;
+                }
+            }
+        });
+        Ok(Self {
+            before,
+            stop,
+            task,
+            servers: servers.clone(),
+        })
+    }
+
+    pub(crate) async fn end(self) -> Result<BTreeMap<&'static str, Cost>, Error> {
+        self.stop.send_replace(true);
+        let peaks = self.task.await.map_err(Error::Panic)?;
+        let mut costs = BTreeMap::new();
+        for (name, url) in self.servers.all() {
+            let after = cpu(&Look::at(url).await?);
+            let cost = Cost {
+                cpu_seconds: after - self.before.get(name).copied().unwrap_or_default(),
+                rss_mib: peaks.get(name).copied().unwrap_or_default() / f64::from(1 << 20),
+            };
+            costs.insert(name, cost);
+        }
+        Ok(costs)
+    }
+}
+
+fn cpu(look: &Look) -> f64 {
+    look.sum("process_cpu_seconds_total", "")
+}

@@ -1,0 +1,170 @@
+//! The workloads.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use crate::{
+    Servers,
+    alerts::Mix,
+    drive::{self, Driven},
+    error::Error,
+    latency::Latencies,
+    report::Run,
+    sight::Sight,
+    usage::{Look, Watch},
+};
+
+/// Alerts of a body, where they come in bulk.
+const BULK: u64 = 100;
+
+/// What every workload needs.
+pub(crate) struct Bench {
+    servers: Servers,
+    patience: Duration,
+}
+
+impl Bench {
+    pub(crate) fn new(servers: Servers, patience: Duration) -> Result<Self, Error> {
+        Ok(Self { servers, patience })
+    }
+
+    /// Bodies of 100 alerts as fast as they are answered; one in `one_in` opens an incident.
+    pub(crate) async fn storm(
+        &self,
+        name: &'static str,
+        posting: Duration,
+        at_once: usize,
+        one_in: u64,
+    ) -> Result<Run, Error> {
+        let mix = mix(name, one_in);
+        self.rest(0).await?;
+        let before = self.stored().await?;
+        let watch = Watch::begin(&self.servers).await?;
+        let began = Instant::now();
+        let driven = drive::storm(&self.servers, &mix, posting, (at_once, BULK)).await?;
+        let posted = began.elapsed();
+        let incidents = driven.alerts.div_ceil(one_in);
+        self.until_stored(before, incidents).await?;
+        self.rest(driven.alerts).await?;
+        let costs = watch.end().await?;
+        let took = began.elapsed();
+        Ok(run(name, driven, incidents, (posted, took), costs, None))
+    }
+
+    /// Single alerts at a pace; the way of each from its due time to the stream.
+    pub(crate) async fn paced(
+        &self,
+        name: &'static str,
+        posting: Duration,
+        rate: u32,
+    ) -> Result<Run, Error> {
+        let mix = mix(name, 1);
+        self.rest(0).await?;
+        let sight = Sight::default();
+        let looking = sight.begin(&self.servers).await?;
+        let watch = Watch::begin(&self.servers).await?;
+        let sent = Arc::<Mutex<HashMap<u64, Instant>>>::default();
+        let began = Instant::now();
+        let note = |n, due| {
+            sent.lock().expect("no writer panics").insert(n, due);
+        };
+        let driven = drive::paced(&self.servers, &mix, posting, rate, note).await?;
+        let posted = began.elapsed();
+        self.patiently(driven.alerts, async || Ok(sight.count()))
+            .await?;
+        let costs = watch.end().await?;
+        let took = began.elapsed();
+        looking.abort();
+        let mut ways = Latencies::default();
+        for (n, due) in sent.lock().expect("no writer panics").iter() {
+            if let Some(seen) = sight.when(&mix.service(*n)) {
+                ways.add(seen.saturating_duration_since(*due));
+            }
+        }
+        let incidents = driven.alerts;
+        Ok(run(
+            name,
+            driven,
+            incidents,
+            (posted, took),
+            costs,
+            Some(ways),
+        ))
+    }
+
+    /// Incident events that the store has taken in.
+    async fn stored(&self) -> Result<u64, Error> {
+        let look = Look::at(&self.servers.incident_store).await?;
+        let records = look.sum("eventpulse_consumer_records_total", r#"topic="incident""#);
+        Ok(records as u64)
+    }
+
+    async fn until_stored(&self, before: u64, incidents: u64) -> Result<(), Error> {
+        self.patiently(incidents, async || Ok(self.stored().await? - before))
+            .await
+    }
+
+    /// Until nothing waits anywhere.
+    async fn rest(&self, all: u64) -> Result<(), Error> {
+        self.patiently(all, async || {
+            Ok(all.saturating_sub(self.servers.waiting().await? as u64))
+        })
+        .await
+    }
+
+    async fn patiently(
+        &self,
+        all: u64,
+        mut done: impl AsyncFnMut() -> Result<u64, Error>,
+    ) -> Result<(), Error> {
+        let since = Instant::now();
+        loop {
+            let done = done().await?;
+            if done >= all {
+                return Ok(());
+            }
+            if since.elapsed() > self.patience {
+                return Err(Error::Patience {
+                    seconds: self.patience.as_secs(),
+                    missing: all - done,
+                    all,
+                });
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+fn mix(name: &str, one_in: u64) -> Mix {
+    let run = uuid::Uuid::now_v7().simple().to_string();
+    Mix {
+        run: format!("{name}-{}", &run[..12]),
+        one_in,
+        services: 1000,
+    }
+}
+
+fn run(
+    name: &'static str,
+    driven: Driven,
+    incidents: u64,
+    (posted, took): (Duration, Duration),
+    costs: std::collections::BTreeMap<&'static str, crate::usage::Cost>,
+    ways: Option<Latencies>,
+) -> Run {
+    Run {
+        workload: name,
+        alerts: driven.alerts,
+        incidents,
+        bytes: driven.bytes,
+        refused: driven.refused,
+        posting_seconds: posted.as_secs_f64(),
+        drained_seconds: took.as_secs_f64(),
+        post_ms: driven.posts.quantiles(),
+        way_ms: ways.and_then(Latencies::quantiles),
+        costs,
+    }
+}
