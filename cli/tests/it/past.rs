@@ -263,6 +263,10 @@ async fn told_otherwise(stack: &Stack) {
     assert!(words.contains("dead letter at stage"), "{words}");
     assert!(words.contains("No rule ever saw it"), "{words}");
 
+    exported(stack).await;
+}
+
+async fn exported(stack: &Stack) {
     let incident = stack
         .cli
         .run(&["incident", "ls", "-o", "json"])
@@ -342,10 +346,15 @@ async fn decided_again(stack: &Stack) {
     let exact = ["backtest", "--rules", &strict, "--exact"];
     assert_eq!(stack.cli.run(&exact).await.code, Some(1));
 
+    changed(stack, &strict).await;
+}
+
+/// Applies rules, and rolls them back.
+async fn changed(stack: &Stack, strict: &str) {
     let dry = [
         "rules",
         "apply",
-        &strict,
+        strict,
         "--dry-run",
         "--reason",
         "test",
@@ -358,7 +367,7 @@ async fn decided_again(stack: &Stack) {
     let applied = stack
         .cli
         .run(&[
-            "rules", "apply", &strict, "--reason", "stricter", "--actor", "ana",
+            "rules", "apply", strict, "--reason", "stricter", "--actor", "ana",
         ])
         .await;
     assert_eq!(applied.code, Some(0), "{applied:?}");
@@ -366,7 +375,7 @@ async fn decided_again(stack: &Stack) {
     let wrong = [
         "rules",
         "apply",
-        &strict,
+        strict,
         "--reason",
         "x",
         "--if-match",
