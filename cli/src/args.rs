@@ -1,13 +1,14 @@
 //! What can be asked on the command line.
 
-use std::time::Duration;
+mod nouns;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{
-    alert::SendArgs, backtest::BacktestArgs, export::ExportFormat, rules::RulesCommand,
-    why::WhyArgs,
+pub(crate) use self::nouns::{
+    ActionCommand, AlertCommand, DecisionCommand, DlqCommand, DlqList, PauseArgs, Redrive,
+    ResumeArgs, TailArgs, TargetCommand, TopicCommand, What,
 };
+use crate::{backtest::BacktestArgs, export::ExportFormat, rules::RulesCommand, why::WhyArgs};
 
 /// EventPulse from the command line: incidents, people's verbs, topics, and what is wrong.
 #[derive(Debug, Parser)]
@@ -265,180 +266,4 @@ impl Because {
         let actor = self.actor.as_ref().or(self.login.as_ref());
         actor.map_or("unknown", String::as_str)
     }
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum AlertCommand {
-    /// Last heard of first
-    Ls {
-        /// firing or resolved
-        #[arg(long)]
-        status: Option<String>,
-        #[command(flatten)]
-        limit: Limit,
-    },
-    /// One series, whole
-    Show {
-        /// Its id
-        id: String,
-    },
-    /// Send one to Ingest, as Alertmanager does
-    Send(SendArgs),
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum ActionCommand {
-    /// Newest first
-    Ls {
-        /// Only of this incident: id, or its first 6 or more digits
-        #[arg(long)]
-        incident: Option<String>,
-        #[command(flatten)]
-        limit: Limit,
-    },
-    /// One action, with what was seen of it
-    Show {
-        /// Id, or its first 6 or more digits
-        id: String,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum TargetCommand {
-    /// Bounds, desired and running replicas, pauses
-    Ls,
-    /// Remove managed containers of targets that are not declared any more
-    Prune {
-        /// Do it; without, only say what would be removed
-        #[arg(long)]
-        yes: bool,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum DecisionCommand {
-    /// Newest first
-    Ls {
-        /// Only about this alert
-        #[arg(long)]
-        alert_id: Option<String>,
-        /// Only by this rule
-        #[arg(long)]
-        rule: Option<String>,
-        #[command(flatten)]
-        limit: Limit,
-    },
-    /// One decision: each rule, each matcher, each value
-    Show {
-        /// Its id, or that of its event
-        id: String,
-    },
-}
-
-/// What to pause.
-#[derive(Debug, Args)]
-pub(crate) struct PauseArgs {
-    #[command(flatten)]
-    pub(crate) what: What,
-    /// How long: 30m, 1h, 2d; without, until `resume`
-    #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
-    pub(crate) how_long: Option<Duration>,
-    #[command(flatten)]
-    pub(crate) because: Because,
-}
-
-/// What to resume.
-#[derive(Debug, Args)]
-pub(crate) struct ResumeArgs {
-    #[command(flatten)]
-    pub(crate) what: What,
-    #[command(flatten)]
-    pub(crate) because: Because,
-}
-
-/// One target or all.
-#[derive(Debug, Args)]
-#[group(required = true, multiple = false)]
-pub(crate) struct What {
-    /// Name in targets.yaml
-    pub(crate) target: Option<String>,
-    /// Every target
-    #[arg(long)]
-    pub(crate) all: bool,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum TopicCommand {
-    /// Topics with partitions and messages; dead letters too
-    Ls,
-    /// Events of a topic, decoded, one JSON object a line; by default the last 10
-    Tail(TailArgs),
-}
-
-/// What to print of a topic.
-#[derive(Debug, Args)]
-pub(crate) struct TailArgs {
-    /// alert, incident, action, incident.status, or a dead letter topic: alert.dlq.rules
-    pub(crate) topic: String,
-    /// From the first message on
-    #[arg(long)]
-    pub(crate) from_beginning: bool,
-    /// Go on with new messages
-    #[arg(short, long)]
-    pub(crate) follow: bool,
-    /// Stop after so many
-    #[arg(short = 'n', long)]
-    pub(crate) count: Option<usize>,
-    /// Only messages with this key
-    #[arg(long)]
-    pub(crate) key: Option<String>,
-    /// Only events of this type: action.failed
-    #[arg(long = "type", value_name = "TYPE")]
-    pub(crate) event_type: Option<String>,
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text).map_err(|error| format!("{error}: write 30m, 1h or 2d"))
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum DlqCommand {
-    /// What died, where and why; newest first
-    Ls(DlqList),
-    /// One letter: its headers, and its event decoded if that is possible
-    Show {
-        /// Event id or its first 6 or more digits, or the place FROM of `dlq ls`
-        id: String,
-    },
-    /// Give dead events to their consumer again, once the cause is mended
-    Redrive(Redrive),
-}
-
-/// Which dead letters.
-#[derive(Debug, Args)]
-pub(crate) struct DlqList {
-    /// Only of this service: rules, action-runner, incident-store
-    #[arg(long)]
-    pub(crate) consumer: Option<String>,
-    #[command(flatten)]
-    pub(crate) limit: Limit,
-}
-
-/// Which events to give again.
-#[derive(Debug, Args)]
-pub(crate) struct Redrive {
-    /// Event ids or their first 6 or more digits, or places FROM of `dlq ls`
-    #[arg(required_unless_present = "all", conflicts_with = "all")]
-    pub(crate) ids: Vec<String>,
-    /// Every event that has a dead letter
-    #[arg(long)]
-    pub(crate) all: bool,
-    /// Only of this service
-    #[arg(long)]
-    pub(crate) consumer: Option<String>,
-    /// Only say what would be done
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-    #[command(flatten)]
-    pub(crate) because: Because,
 }

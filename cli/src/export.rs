@@ -72,7 +72,7 @@ fn words(decision: &Value) -> Vec<String> {
                 text(&decision["input"]),
                 outcome["rule"]
                     .as_str()
-                    .map_or("(engine)".to_owned(), printable),
+                    .map_or_else(|| "(engine)".to_owned(), printable),
                 text(&outcome["outcome"]),
                 text(&outcome["reason"]),
             )

@@ -135,10 +135,6 @@ impl Progress {
         }
     }
 
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "progress is for the person who waits"
-    )]
     fn say(&mut self, words: &str) {
         let rest = if self.terminal { 100 } else { 2_000 };
         let now = std::time::Instant::now();

@@ -263,6 +263,10 @@ async fn told_otherwise(stack: &Stack) {
     assert!(words.contains("dead letter at stage"), "{words}");
     assert!(words.contains("No rule ever saw it"), "{words}");
 
+    exported(stack).await;
+}
+
+async fn exported(stack: &Stack) {
     let incident = stack
         .cli
         .run(&["incident", "ls", "-o", "json"])
@@ -342,10 +346,15 @@ async fn decided_again(stack: &Stack) {
     let exact = ["backtest", "--rules", &strict, "--exact"];
     assert_eq!(stack.cli.run(&exact).await.code, Some(1));
 
+    changed(stack, &strict).await;
+}
+
+/// Applies rules, and rolls them back.
+async fn changed(stack: &Stack, strict: &str) {
     let dry = [
         "rules",
         "apply",
-        &strict,
+        strict,
         "--dry-run",
         "--reason",
         "test",
@@ -358,20 +367,22 @@ async fn decided_again(stack: &Stack) {
     let applied = stack
         .cli
         .run(&[
-            "rules", "apply", &strict, "--reason", "stricter", "--actor", "ana",
+            "rules", "apply", strict, "--reason", "stricter", "--actor", "ana",
         ])
         .await;
     assert_eq!(applied.code, Some(0), "{applied:?}");
+    let other = "0".repeat(64);
     let wrong = [
         "rules",
         "apply",
-        &strict,
+        strict,
         "--reason",
         "x",
         "--if-match",
-        "0123",
+        &other,
     ];
-    assert_eq!(stack.cli.run(&wrong).await.code, Some(4));
+    let wrong = stack.cli.run(&wrong).await;
+    assert_eq!(wrong.code, Some(4), "{wrong:?}");
     let active = |found: &Value| found[0]["active"] == true && found[0]["actor"] == "ana";
     let versions = stack
         .until(&["rules", "versions", "-o", "json"], active)
@@ -385,4 +396,46 @@ async fn decided_again(stack: &Stack) {
         ])
         .await;
     assert_eq!(back.code, Some(0), "{back:?}");
+}
+
+/// docs/openapi/ has what the services say of themselves. After a change of an API:
+/// `EVENTPULSE_UPDATE_DOCS=1 cargo test -p eventpulse-cli --test it documents`.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_published_documents_are_those_of_the_services() {
+    let stack = Stack::start().await;
+    for (name, url) in [
+        ("ingest", &stack.cli.ingest),
+        ("rules", &stack.cli.rules),
+        ("incident-store", &stack.cli.store),
+    ] {
+        let document: Value = wait_for(name, async || {
+            let answer = reqwest::get(format!("{url}/openapi.json")).await;
+            let answer = answer.map_err(|error| error.to_string())?;
+            let document: Value = answer.json().await.map_err(|error| error.to_string())?;
+            // before it is ready a service answers with a problem
+            if document["openapi"].is_string() {
+                Ok(document)
+            } else {
+                Err(document.to_string())
+            }
+        })
+        .await;
+        published(name, document);
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "tests have no settings struct")]
+fn published(name: &str, mut document: Value) {
+    // what differs from build to build
+    document["info"]["version"] = "1".into();
+    let text = serde_json::to_string_pretty(&document).expect("JSON") + "\n";
+    let path = format!("{}/../docs/openapi/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    if std::env::var("EVENTPULSE_UPDATE_DOCS").is_ok() {
+        std::fs::write(&path, &text).expect("docs/openapi is there");
+    }
+    let kept = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        kept == text,
+        "docs/openapi/{name}.json is not what {name} says: see this test"
+    );
 }

@@ -28,12 +28,15 @@ pub enum Assume {
 /// How long an action takes of which nothing is known.
 const TAKES: TimeDelta = TimeDelta::seconds(1);
 
+/// When an action was asked for, how long it took, and whether it completed.
+type Ended = (Timestamp, TimeDelta, bool);
+
 /// What really happened to actions.
 #[derive(Default)]
 pub(super) struct Happened {
     requested: BTreeMap<ActionId, ActionRequested>,
-    /// By target and direction: when it was asked for, how long it took, whether it completed.
-    ended: BTreeMap<(String, Direction), Vec<(Timestamp, TimeDelta, bool)>>,
+    /// By target and direction.
+    ended: BTreeMap<(String, Direction), Vec<Ended>>,
 }
 
 impl Happened {
@@ -92,7 +95,7 @@ impl Happened {
                 let kind = (action.target.clone(), action.direction.clone());
                 let before = self.ended.get(&kind).and_then(|ended| {
                     let before = ended.iter().rev().find(|(at, _, _)| *at <= action.at);
-                    before.or(ended.first())
+                    before.or_else(|| ended.first())
                 });
                 let (_, took, completed) = before.copied().unwrap_or((action.at, TAKES, true));
                 ((action.at + took).min(action.deadline_at), completed)

@@ -55,7 +55,7 @@ pub struct Assumed {
 /// Something that did not happen then, and is due now.
 enum Due {
     Timer(Timer),
-    Ending(ActionEvent),
+    Ending(Box<ActionEvent>),
 }
 
 struct Replay<'a> {
@@ -156,7 +156,7 @@ impl Replay<'_> {
                     let held = self.held.entry(timer.key.clone()).or_default();
                     held.push(timer);
                 }
-                Due::Ending(event) => self.end_action(event),
+                Due::Ending(event) => self.end_action(*event),
             }
         }
     }
@@ -285,7 +285,7 @@ impl Replay<'_> {
                 ended_at: ending.at(),
             });
             let key = (ending.at(), ending.event_id());
-            self.due.insert(key, Due::Ending(ending));
+            self.due.insert(key, Due::Ending(Box::new(ending)));
         }
     }
 }
