@@ -1,0 +1,45 @@
+//! The shortest story: steps and faults are left out for as long as the same promise is broken.
+
+use crate::{
+    run::run,
+    script::{Fault, Step},
+    shell::Sabotage,
+};
+
+/// What is left of `script` when everything that does not matter is taken out.
+pub(crate) fn shrink(
+    script: Vec<Step>,
+    guarantee: &'static str,
+    sabotage: Option<Sabotage>,
+) -> Vec<Step> {
+    let fails = |script: &[Step]| {
+        let broken = run(script, sabotage, false).verdict.err();
+        broken.is_some_and(|broken| broken.guarantee == guarantee)
+    };
+    let mut script = script;
+    let mut size = script.len() / 2;
+    while size > 0 {
+        let mut at = 0;
+        while at < script.len() {
+            let mut shorter = script.clone();
+            shorter.drain(at..(at + size).min(script.len()));
+            if fails(&shorter) {
+                script = shorter;
+            } else {
+                at += size;
+            }
+        }
+        size /= 2;
+    }
+    for at in 0..script.len() {
+        let mut calmer = script.clone();
+        match &mut calmer[at] {
+            Step::Work { fault, .. } | Step::Post { fault, .. } => *fault = Fault::None,
+            _ => continue,
+        }
+        if calmer != script && fails(&calmer) {
+            script = calmer;
+        }
+    }
+    script
+}
