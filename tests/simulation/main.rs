@@ -65,6 +65,7 @@ fn story(seed: u64, sabotage: Option<Sabotage>) -> String {
             told.story.join("\n")
         );
     };
+    println!("SEED={seed} breaks {}: {}", broken.guarantee, broken.what);
     let short = shrink::shrink(script, broken.guarantee, sabotage);
     let told = run(&short, sabotage, true);
     let broken = told.verdict.expect_err("what was left out did not matter");

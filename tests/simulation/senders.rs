@@ -1,6 +1,6 @@
 //! The truth about the series, and two peers of Alertmanager that tell it, late and more than once.
 
-use chrono::SecondsFormat;
+use chrono::{SecondsFormat, TimeDelta};
 use shared_events::{AlertId, Labels, Timestamp};
 
 use crate::script::SERIES;
@@ -67,21 +67,32 @@ pub(crate) fn alert_id(series: usize) -> AlertId {
 }
 
 impl Senders {
+    /// A later stretch begins after the one before has ended.
     pub(crate) fn fire(&mut self, series: usize, now: Timestamp) {
-        if !matches!(self.truth[series], View::Firing(_)) {
-            self.truth[series] = View::Firing(now);
-        }
+        self.truth[series] = match self.truth[series] {
+            View::Never => View::Firing(now),
+            View::Resolved(_, end) => View::Firing(now.max(end + TimeDelta::milliseconds(1))),
+            firing @ View::Firing(_) => firing,
+        };
     }
 
     pub(crate) fn clear(&mut self, series: usize, now: Timestamp) {
         if let View::Firing(start) = self.truth[series] {
-            self.truth[series] = View::Resolved(start, now);
+            self.truth[series] = View::Resolved(start, now.max(start));
         }
     }
 
     pub(crate) fn restart(&mut self, series: usize, now: Timestamp) {
-        if matches!(self.truth[series], View::Firing(_)) {
-            self.truth[series] = View::Firing(now);
+        if let View::Firing(start) = self.truth[series] {
+            self.truth[series] = View::Firing(now.max(start));
+        }
+    }
+
+    /// The load of `app` is not low while it is high.
+    pub(crate) fn settle_contradiction(&mut self, now: Timestamp) {
+        let fires = |series: usize| matches!(self.truth[series], View::Firing(_));
+        if [0, 3, 4].into_iter().any(fires) {
+            self.clear(1, now);
         }
     }
 

@@ -6,13 +6,21 @@ use crate::{
     shell::Sabotage,
 };
 
+/// Runs at most: a story that takes long to fail stays longer.
+const TRIES: usize = 400;
+
 /// What is left of `script` when everything that does not matter is taken out.
 pub(crate) fn shrink(
     script: Vec<Step>,
     guarantee: &'static str,
     sabotage: Option<Sabotage>,
 ) -> Vec<Step> {
-    let fails = |script: &[Step]| {
+    let mut tries = 0;
+    let mut fails = |script: &[Step]| {
+        tries += 1;
+        if tries > TRIES {
+            return false;
+        }
         let broken = run(script, sabotage, false).verdict.err();
         broken.is_some_and(|broken| broken.guarantee == guarantee)
     };
