@@ -230,7 +230,7 @@ pub(crate) fn pauses_all(work: &Work<Input>) -> bool {
 }
 
 /// Whether a work is a command about all targets.
-fn about_all(work: &Work<Input>) -> bool {
+pub(crate) fn about_all(work: &Work<Input>) -> bool {
     let Input::Command(command) = &work.input else {
         return false;
     };

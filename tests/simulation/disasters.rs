@@ -81,7 +81,7 @@ impl World {
         let verb = match (verb, chosen) {
             (0, _) => Verb::Pause {
                 target: target.to_owned(),
-                until: (which % 2 == 0).then(|| at + TimeDelta::minutes(4)),
+                until: (which.is_multiple_of(2)).then(|| at + TimeDelta::minutes(4)),
             },
             (1, _) => Verb::Resume {
                 target: target.to_owned(),

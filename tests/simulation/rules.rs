@@ -192,7 +192,9 @@ impl Rules {
                 to(&timer.key)
             }
             Input::Command(command) => match &command.verb {
-                Verb::Pause { target, .. } | Verb::Resume { target } => {
+                Verb::Pause { target, .. }
+                | Verb::Resume { target }
+                | Verb::CloseLimit { target } => {
                     if target == ALL_TARGETS {
                         targets.extend(self.targets.keys().cloned());
                     } else {
@@ -255,6 +257,8 @@ impl Rules {
             correlation,
             targets: names.iter().map(target).collect(),
             everything: tx.everything.clone(),
+            // its rules have no limits
+            total: rules::domain::Budget::default(),
         };
         let asked = Asked { id: work.id, kind };
         let decision = decide_owned(&SET, state, &asked);

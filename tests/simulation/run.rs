@@ -86,7 +86,7 @@ fn come_to_rest(world: &mut World) -> Verdict {
 }
 
 fn is_at_rest(world: &World) -> bool {
-    let content = world.keepers.iter().all(|keeper| keeper.is_content());
+    let content = world.keepers.iter().all(super::keeper::Keeper::is_content);
     let asked = world
         .keepers
         .iter()

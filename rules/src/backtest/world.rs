@@ -42,6 +42,8 @@ impl World {
                 correlations: HashMap::new(),
                 targets: BTreeMap::new(),
                 everything: None,
+                // kept from input to input
+                total: Some(crate::domain::Budget::default()),
                 changes: crate::changes::Changes::default(),
                 plans: HashMap::new(),
                 produced: Produced::default(),
@@ -93,7 +95,7 @@ impl World {
             &batch.correlations,
             (work, &plan),
         );
-        if load::pauses_all(work) {
+        if load::about_all(work) {
             plan.targets.extend(batch.targets.keys().cloned());
         }
         for name in &plan.targets {

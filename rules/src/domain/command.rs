@@ -97,7 +97,8 @@ fn resume(draft: &mut Draft<'_>, command: &Command, target: &str) -> Answer {
     let event = TargetResumed {
         pause_id: pause.pause_id,
         target: target.to_owned(),
-        at: command.at,
+        // a clock that was set back must not make it older than what it ends
+        at: command.at.max(pause.at),
         actor: command.actor.clone(),
         reason: command.reason.clone(),
     };

@@ -77,7 +77,7 @@ impl Actions {
             format!("nobody asked for {id}")
         })?;
         let name = record.event.name();
-        let first = self.ended.get(&id).is_none();
+        let first = !self.ended.contains_key(&id);
         let known = *self.ended.entry(id).or_insert((name, stamp));
         ensure(known.0 == name, "G6", || {
             format!("{id}: {} and {name}", known.0)
