@@ -192,7 +192,9 @@ impl Actions {
             });
             let memory = rules.correlations.get(&row.key).map(|c| &c.memory);
             let fires = memory.is_some_and(|memory| !memory.evidence.is_empty());
-            if !refused || !fires {
+            // What a refused command says is an answer to the person who gave it: it changes nothing.
+            let answer = row.outcomes.contains(&(None, Outcome::Refused));
+            if !refused || !fires || answer {
                 continue;
             }
             let timer = rules
