@@ -97,6 +97,8 @@ pub(crate) struct Row {
     pub(crate) outcomes: Vec<(Option<String>, Outcome)>,
     /// The action that the input ends or times out.
     pub(crate) ends: Option<ActionId>,
+    /// Whether no alert fires after it.
+    pub(crate) idle: bool,
     pub(crate) emitted: Vec<Event>,
 }
 
@@ -266,6 +268,7 @@ impl Rules {
         let mut row = Row {
             key: decision.state.correlation.key.clone(),
             sequence: decision.state.correlation.decisions,
+            idle: decision.state.correlation.memory.evidence.is_empty(),
             input: work.id,
             kind: asked.kind.name(),
             outcomes: outcomes

@@ -186,15 +186,26 @@ impl Actions {
     /// G12: whoever was refused for a while has a timer, or waits for a target that will be free.
     pub(crate) fn waits(&self, rows: &[Row], rules: &Rules) -> Verdict {
         for row in rows {
+            let passes = [Outcome::Cooldown, Outcome::ActionPending, Outcome::Paused];
+            let later = || {
+                let of_key = rows.iter().filter(|later| later.key == row.key);
+                of_key.filter(|later| later.sequence > row.sequence)
+            };
+            // A later answer of the same rule in the same transaction stands in the place of this one.
             let refused = row.outcomes.iter().any(|(rule, outcome)| {
-                let passes = [Outcome::Cooldown, Outcome::ActionPending, Outcome::Paused];
-                rule.is_some() && passes.contains(outcome)
+                rule.is_some()
+                    && passes.contains(outcome)
+                    && !later().any(|row| row.outcomes.iter().any(|(other, _)| other == rule))
             });
             let memory = rules.correlations.get(&row.key).map(|c| &c.memory);
             let fires = memory.is_some_and(|memory| !memory.evidence.is_empty());
             // What a refused command says is an answer to the person who gave it: it changes nothing.
             let answer = row.outcomes.contains(&(None, Outcome::Refused));
-            if !refused || !fires || answer {
+            // What was refused fires no more where nothing fires after it.
+            let over = rows
+                .iter()
+                .any(|later| later.idle && later.key == row.key && later.sequence >= row.sequence);
+            if !refused || !fires || answer || over {
                 continue;
             }
             let timer = rules
