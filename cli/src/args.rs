@@ -147,6 +147,9 @@ pub(crate) enum Command {
     /// Why a rule fired, or did not
     #[command(subcommand)]
     Decision(DecisionCommand),
+    /// How many actions an hour may be asked for, and what stands at its limit
+    #[command(subcommand)]
+    Limits(LimitsCommand),
     /// Stop the automation of a target, or of all: incidents still open, nothing is scaled
     Pause(PauseArgs),
     /// End a pause
@@ -266,4 +269,17 @@ impl Because {
         let actor = self.actor.as_ref().or(self.login.as_ref());
         actor.map_or("unknown", String::as_str)
     }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LimitsCommand {
+    /// Of all targets together (*) and of each
+    Ls,
+    /// Let actions be asked for again, once it is clear why there were so many
+    Close {
+        /// Name in targets.yaml; without, the limit of all targets together
+        target: Option<String>,
+        #[command(flatten)]
+        because: Because,
+    },
 }

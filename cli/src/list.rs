@@ -141,6 +141,19 @@ pub(crate) async fn targets(client: &Client, output: Output) -> Result<(), Error
     output.list(&items, &columns, "no targets are declared")
 }
 
+/// `limits ls`
+pub(crate) async fn limits(client: &Client, output: Output) -> Result<(), Error> {
+    let items = items(client, Server::Rules, "/api/v1/limits", &[], usize::MAX).await?;
+    let columns = [
+        Column("TARGET", "/target", As::Text),
+        Column("LIMIT AN HOUR", "/limit", As::Text),
+        Column("ASKED IN THE LAST", "/asked_last_hour", As::Text),
+        Column("OPEN SINCE", "/open/at", As::Time),
+        Column("WHY", "/open/reason", As::Text),
+    ];
+    output.list(&items, &columns, "no targets are declared")
+}
+
 /// `rules ls`
 pub(crate) async fn rules(client: &Client, output: Output) -> Result<(), Error> {
     let mut items = items(client, Server::Rules, "/api/v1/rules", &[], usize::MAX).await?;

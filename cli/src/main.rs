@@ -26,7 +26,7 @@ use clap::{CommandFactory, FromArgMatches};
 use crate::{
     args::{
         ActionCommand, AlertCommand, Cli, Command, DecisionCommand, DlqCommand, IncidentCommand,
-        TargetCommand, TopicCommand,
+        LimitsCommand, TargetCommand, TopicCommand,
     },
     client::Client,
     error::{Error, chain},
@@ -101,6 +101,10 @@ async fn run(cli: Cli) -> Result<(), Error> {
             alert::decision(&client, output, &id).await
         }
         Command::Decision(command) => list::decisions(&client, output, &command).await,
+        Command::Limits(LimitsCommand::Ls) => list::limits(&client, output).await,
+        Command::Limits(LimitsCommand::Close { target, because }) => {
+            verbs::close_limit(&client, output, target.as_deref(), &because).await
+        }
         Command::Pause(args) => verbs::pause(&client, output, &args).await,
         Command::Resume(args) => verbs::resume(&client, output, &args).await,
         Command::Topic(TopicCommand::Ls) => topic::list(&servers, output).await,

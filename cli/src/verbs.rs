@@ -131,6 +131,22 @@ pub(crate) fn because(because: &Because) -> Value {
     Value::Object(body)
 }
 
+/// `limits close`
+pub(crate) async fn close_limit(
+    client: &Client,
+    output: Output,
+    target: Option<&str>,
+    why: &Because,
+) -> Result<(), Error> {
+    let name = target.unwrap_or(shared_events::action::ALL_TARGETS);
+    let mut body = because(why);
+    body["target"] = name.into();
+    let answer = client
+        .post(Server::Rules, "/api/v1/limits/close", &body)
+        .await?;
+    say(output, &answer, "closed: actions are asked for again")
+}
+
 fn say(output: Output, answer: &Value, words: &str) -> Result<(), Error> {
     if output.is_json() {
         return output.json(answer);

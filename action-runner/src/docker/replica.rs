@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bollard::{
     container::LogOutput,
-    models::{ContainerInspectResponse, NetworkConnectRequest},
+    models::{ContainerInspectResponse, ContainerStateStatusEnum, NetworkConnectRequest},
     query_parameters::{
         CreateContainerOptions, LogsOptions, RemoveContainerOptions, StartContainerOptions,
         StopContainerOptions,
@@ -66,6 +66,14 @@ impl Engine {
             // It was being removed; the next plan sees a free name.
             return Ok(Made::Already);
         };
+        // What is being removed may have lost its labels already, and gives the name free soon.
+        let status = holder.state.and_then(|state| state.status);
+        if matches!(
+            status,
+            Some(ContainerStateStatusEnum::REMOVING | ContainerStateStatusEnum::DEAD)
+        ) {
+            return Ok(Made::Already);
+        }
         let labels = sorted(holder.config.and_then(|config| config.labels));
         let same = Tag::read(&labels).is_some_and(|held| {
             held.target == tag.target && held.slot == tag.slot && held.template == tag.template

@@ -193,6 +193,7 @@ async fn the_past_is_decided_again_and_explained() {
         })
         .await;
     explained(&stack).await;
+    limited(&stack).await;
     told_otherwise(&stack).await;
     decided_again(&stack).await;
 }
@@ -264,6 +265,18 @@ async fn told_otherwise(stack: &Stack) {
     assert!(words.contains("No rule ever saw it"), "{words}");
 
     exported(stack).await;
+}
+
+async fn limited(stack: &Stack) {
+    let limits = stack.cli.run(&["limits", "ls", "-o", "json"]).await.json();
+    let targets: Vec<_> = limits.as_array().into_iter().flatten().collect();
+    assert!(
+        targets.iter().any(|limit| limit["target"] == "*"),
+        "{limits}"
+    );
+    let close = ["limits", "close", "--reason", "seen", "--actor", "ann"];
+    let none_open = stack.cli.run(&close).await;
+    assert_eq!(none_open.code, Some(3), "{none_open:?}");
 }
 
 async fn exported(stack: &Stack) {

@@ -215,8 +215,8 @@ fn unknown(about: About) -> String {
 /// What did not come here is somewhere on its way, or was never accepted.
 fn never_seen(what: &str) -> Problem {
     let look = [
-        "ingest: GET /api/v1/alerts says whether the alert was accepted; its rejects say why not (`eventpulse alert ls --rejected`)",
-        "ingest: GET /metrics, eventpulse_outbox_depth: it may wait to be sent (`eventpulse outbox ls`)",
+        "ingest: GET /api/v1/alerts says whether the alert was accepted; its rejects say why not (`GET /api/v1/rejects`)",
+        "ingest: GET /metrics, eventpulse_outbox_depth: it may wait to be sent (`eventpulse doctor`)",
         "rules: GET /metrics, eventpulse_consumer_lag: it may wait in topic `alert` (`eventpulse topic ls`)",
         "topic alert.dlq.rules: it may be a dead letter (`eventpulse dlq ls`)",
         "rules: EVENTPULSE_DECISION_RETENTION: older decisions are forgotten",
