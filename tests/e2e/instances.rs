@@ -43,7 +43,11 @@ struct Outcome {
 async fn outcome(stack: &Stack) -> Result<Outcome> {
     let databases = &stack.databases;
     Ok(Outcome {
-        decided: ids(&databases.rules.pool, "SELECT event_id FROM inbox_events").await?,
+        decided: ids(
+            &databases.rules.pool,
+            "SELECT event_id FROM inbox_events WHERE topic <> 'rule'",
+        )
+        .await?,
         incidents: ids(&databases.store.pool, "SELECT incident_id FROM incidents").await?,
         actions: ids(&databases.store.pool, "SELECT action_id FROM actions").await?,
         episodes: ids(&databases.ingest.pool, "SELECT episode_id FROM alerts").await?,
@@ -61,7 +65,7 @@ async fn settle(stack: &Stack) {
         .len();
         let decided = ids(
             &stack.databases.rules.pool,
-            "SELECT event_id FROM inbox_events",
+            "SELECT event_id FROM inbox_events WHERE topic <> 'rule'",
         )
         .await
         .map_err(|error| error.to_string())?
