@@ -33,7 +33,12 @@ pub(crate) struct Global {
     #[arg(long, global = true)]
     pub(crate) utc: bool,
     /// Servers of this profile of ~/.config/eventpulse/config.toml; options and environment go first
-    #[arg(long, global = true, value_name = "NAME", env = "EVENTPULSE_PROFILE")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME",
+        env = "EVENTPULSE_CLI_PROFILE"
+    )]
     pub(crate) profile: Option<String>,
     /// No colours, even on a terminal
     #[arg(long, global = true, env = "NO_COLOR", action = clap::ArgAction::SetTrue,

@@ -82,7 +82,7 @@ fn named(arguments: &[String]) -> Option<String> {
             return Some(name.to_owned());
         }
     }
-    variable("EVENTPULSE_PROFILE")
+    variable("EVENTPULSE_CLI_PROFILE")
 }
 
 fn read() -> Option<(PathBuf, String)> {
