@@ -17,6 +17,7 @@ pub mod codec;
 pub mod envelope;
 pub mod ids;
 pub mod incident;
+pub mod matcher;
 pub mod rule;
 pub mod topic;
 mod wire_enum;

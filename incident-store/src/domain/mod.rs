@@ -6,13 +6,11 @@
 //! | how a fact changes an incident, whatever the order | [`incident`], [`action`] |
 //! | what people are shown of it | [`view`] |
 //! | a fact as a line of the story | [`entry`], [`summary`] |
-//! | Alertmanager's matchers | [`matcher`] |
 
 pub mod action;
 pub mod entry;
 pub mod fact;
 pub mod incident;
-pub mod matcher;
 pub mod summary;
 pub mod view;
 

@@ -2,11 +2,11 @@
 //! widen what a person or a script acts on.
 
 use chrono::DateTime;
-use shared_events::Timestamp;
+use shared_events::{Timestamp, matcher::Matcher};
 
 use super::{Error, cursor};
 use crate::{
-    domain::{Status, matcher::Matcher},
+    domain::Status,
     store::list::{After, Filter, Order},
 };
 

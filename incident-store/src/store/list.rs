@@ -12,7 +12,7 @@ use super::{
     incident_row::json,
     load::{snapshot, with_actions},
 };
-use crate::domain::matcher::{Matcher, Test};
+use shared_events::matcher::{Matcher, Test};
 
 /// What to list; an empty list or `None` restricts nothing.
 #[derive(Clone, Debug, Default)]

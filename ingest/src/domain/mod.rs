@@ -1,6 +1,6 @@
 //! What Ingest decides, as plain functions: what a webhook body says ([`webhook`], [`notice`]),
 //! what a notification does to its series ([`series`], [`decide`]), and what a batch of them makes
-//! others hear ([`journal`]); and which series a person asks for ([`matcher`]).
+//! others hear ([`journal`]).
 //!
 //! No clock: `at` and the arrival of a body come in. `startsAt` and `endsAt` are the sender's and
 //! are compared only with each other.
@@ -11,7 +11,6 @@ mod decide_tests;
 pub mod journal;
 #[cfg(test)]
 mod laws_tests;
-pub mod matcher;
 pub mod notice;
 pub mod series;
 pub mod webhook;

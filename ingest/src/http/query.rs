@@ -3,12 +3,10 @@
 
 use chrono::DateTime;
 use service_kit::Problem;
+use shared_events::matcher::Matcher;
 use uuid::Uuid;
 
-use crate::{
-    domain::matcher::Matcher,
-    store::{AlertFilter, Place},
-};
+use crate::store::{AlertFilter, Place};
 
 const DEFAULT_LIMIT: usize = 50;
 const MAX_LIMIT: usize = 500;

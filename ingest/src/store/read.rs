@@ -9,7 +9,7 @@ use sqlx::{PgPool, types::Json};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::domain::matcher::{Matcher, Test};
+use shared_events::matcher::{Matcher, Test};
 
 /// Series that one request looks at, whatever its matchers let through.
 const SCANNED: usize = 20_000;

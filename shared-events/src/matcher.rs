@@ -1,7 +1,8 @@
 //! Alertmanager's matchers: `name="value"`, `!=`, `=~`, `!~`; a missing label is the empty string.
 
 use regex::Regex;
-use shared_events::Labels;
+
+use crate::Labels;
 
 /// One condition on a label.
 #[derive(Clone, Debug)]
