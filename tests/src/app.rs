@@ -182,7 +182,8 @@ impl App {
             ("event", vec!["create".to_owned(), "destroy".to_owned()]),
         ]);
         let options = EventsOptionsBuilder::default()
-            .since(&Utc::now().timestamp().to_string())
+            // To the nanosecond: whole seconds would let in what was created just before.
+            .since(&Utc::now().format("%s.%f").to_string())
             .filters(&filters)
             .build();
         let mut events = self.docker.events(Some(options)).boxed();
