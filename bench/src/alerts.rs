@@ -11,6 +11,10 @@ pub(crate) struct Mix {
     pub(crate) one_in: u64,
     /// Services that the others are of.
     pub(crate) services: u64,
+    /// Whether every alert is of one and the same service.
+    pub(crate) one_service: bool,
+    /// After so many alerts the series come again.
+    pub(crate) series: u64,
 }
 
 impl Mix {
@@ -21,18 +25,28 @@ impl Mix {
 
     /// Its service: one of its own if it opens an incident.
     pub(crate) fn service(&self, n: u64) -> String {
-        if self.opens(n) {
+        if self.one_service {
+            self.run.clone()
+        } else if self.opens(n) {
             format!("{}-{n}", self.run)
         } else {
             format!("{}-quiet-{}", self.run, n % self.services)
         }
     }
 
+    /// Incidents that the first `alerts` alerts open.
+    pub(crate) fn incidents(&self, alerts: u64) -> u64 {
+        if self.one_service {
+            return alerts.min(1);
+        }
+        alerts.min(self.series).div_ceil(self.one_in)
+    }
+
     /// A body with the alerts `first .. first + count`.
     pub(crate) fn body(&self, first: u64, count: u64) -> String {
         let now = Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true);
         let alerts: Vec<String> = (first..first + count)
-            .map(|n| self.alert(n, &now))
+            .map(|n| self.alert(n % self.series, &now))
             .collect();
         format!(
             r#"{{"version":"4","groupKey":"{{}}:{{}}","truncatedAlerts":0,"status":"firing","receiver":"eventpulse","groupLabels":{{}},"commonLabels":{{}},"commonAnnotations":{{}},"externalURL":"http://alertmanager:9093","alerts":[{}]}}"#,

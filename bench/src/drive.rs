@@ -39,23 +39,33 @@ impl Driven {
     }
 }
 
-/// Posts bodies of `size` alerts for `posting`, `at_once` at a time, each as soon as one before it is
-/// answered.
+/// When a storm is over: at the first of both.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Until {
+    pub(crate) posting: Duration,
+    pub(crate) alerts: u64,
+}
+
+/// Posts bodies of `size` alerts until it is over, `at_once` at a time, each as soon as one before it
+/// is answered.
 pub(crate) async fn storm(
     servers: &Servers,
     mix: &Mix,
-    posting: Duration,
+    until: Until,
     (at_once, size): (usize, u64),
 ) -> Result<Driven, Error> {
     let next = Arc::new(AtomicU64::new(0));
-    let until = Instant::now() + posting;
+    let end = Instant::now() + until.posting;
     let posters = (0..at_once).map(|_| {
         let (servers, mix, next) = (servers.clone(), mix.clone(), Arc::clone(&next));
         tokio::spawn(async move {
             let client = Client::new();
             let mut driven = Driven::default();
-            while Instant::now() < until {
+            while Instant::now() < end {
                 let first = next.fetch_add(size, Ordering::Relaxed);
+                if first >= until.alerts {
+                    break;
+                }
                 let body = mix.body(first, size);
                 post(&client, &servers, body, &mut driven).await?;
                 driven.alerts += size;

@@ -15,7 +15,11 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Parser, ValueEnum};
 
-use crate::{error::Error, report::Report, workload::Bench};
+use crate::{
+    error::Error,
+    report::Report,
+    workload::{Bench, Storm},
+};
 
 /// Loads the services, and prints throughput, latency, CPU and memory beside the machine's floor.
 #[derive(Debug, Parser)]
@@ -26,7 +30,7 @@ struct Args {
         long,
         value_enum,
         value_delimiter = ',',
-        default_value = "floor,w2,w3,w4"
+        default_value = "floor,w2,w3,w4,w5,w8"
     )]
     workloads: Vec<Workload>,
     /// How long each workload posts
@@ -103,6 +107,10 @@ enum Workload {
     W3,
     /// Paced, one a body, every alert opens an incident: webhook sent to incident on the stream
     W4,
+    /// 200 series that fire again as fast as they are taken
+    W5,
+    /// 5,000 alerts of one service, which all belong to one incident
+    W8,
 }
 
 #[tokio::main]
@@ -142,9 +150,20 @@ async fn work(args: &Args, bench: &Bench, report: &mut Report) -> Result<(), Err
                 report.floor = Some(floor::measure(&args.servers).await?);
                 continue;
             }
-            Workload::W2 => bench.storm("w2", posting, args.posts, 1).await?,
-            Workload::W3 => bench.storm("w3", posting, args.posts, 100).await?,
+            Workload::W2 => bench.storm(Storm::every("w2", posting), args.posts).await?,
+            Workload::W3 => {
+                let storm = Storm::every("w3", posting).one_in(100);
+                bench.storm(storm, args.posts).await?
+            }
             Workload::W4 => bench.paced("w4", posting, args.rate).await?,
+            Workload::W5 => {
+                let storm = Storm::every("w5", posting).repeating(200);
+                bench.storm(storm, args.posts).await?
+            }
+            Workload::W8 => {
+                let storm = Storm::every("w8", posting).one_key(5000);
+                bench.storm(storm, args.posts).await?
+            }
         };
         report.runs.push(run);
     }

@@ -62,8 +62,29 @@ impl Servers {
     }
 }
 
+/// Seconds that the machine's cores were busy since it started, whoever used them; 0 where it does not
+/// say.
+fn machine() -> f64 {
+    /// `USER_HZ`: what the kernel counts in for programs, on every architecture that Rust runs on.
+    const TICKS: f64 = 100.0;
+    let text = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    let line = text.lines().next().unwrap_or_default();
+    let ticks: Vec<f64> = line
+        .split_whitespace()
+        .skip(1)
+        .filter_map(|word| word.parse().ok())
+        .collect();
+    // user, nice, system, idle, iowait, irq, softirq, steal
+    [0, 1, 2, 5, 6]
+        .iter()
+        .filter_map(|&at| ticks.get(at))
+        .sum::<f64>()
+        / TICKS
+}
+
 /// Watches what the services use until it is asked.
 pub(crate) struct Watch {
+    machine: f64,
     before: BTreeMap<&'static str, f64>,
     stop: watch::Sender<bool>,
     task: JoinHandle<BTreeMap<&'static str, f64>>,
@@ -94,6 +115,7 @@ impl Watch {
             }
         });
         Ok(Self {
+            machine: machine(),
             before,
             stop,
             task,
@@ -104,7 +126,12 @@ impl Watch {
     pub(crate) async fn end(self) -> Result<BTreeMap<&'static str, Cost>, Error> {
         self.stop.send_replace(true);
         let peaks = self.task.await.map_err(Error::Panic)?;
-        let mut costs = BTreeMap::new();
+        let everything = Cost {
+            cpu_seconds: machine() - self.machine,
+            rss_mib: 0.0,
+        };
+        // Postgres, Kafka, the registry and the bench itself are the rest of it
+        let mut costs = BTreeMap::from([("machine", everything)]);
         for (name, url) in self.servers.all() {
             let after = cpu(&Look::at(url).await?);
             let cost = Cost {

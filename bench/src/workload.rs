@@ -9,7 +9,7 @@ use std::{
 use crate::{
     Servers,
     alerts::Mix,
-    drive::{self, Driven},
+    drive::{self, Driven, Until},
     error::Error,
     latency::Latencies,
     report::Run,
@@ -31,22 +31,16 @@ impl Bench {
         Ok(Self { servers, patience })
     }
 
-    /// Bodies of 100 alerts as fast as they are answered; one in `one_in` opens an incident.
-    pub(crate) async fn storm(
-        &self,
-        name: &'static str,
-        posting: Duration,
-        at_once: usize,
-        one_in: u64,
-    ) -> Result<Run, Error> {
-        let mix = mix(name, one_in);
+    /// Bodies of 100 alerts as fast as they are answered.
+    pub(crate) async fn storm(&self, storm: Storm, at_once: usize) -> Result<Run, Error> {
+        let Storm { name, mix, until } = storm;
         self.rest(0).await?;
         let before = self.stored().await?;
         let watch = Watch::begin(&self.servers).await?;
         let began = Instant::now();
-        let driven = drive::storm(&self.servers, &mix, posting, (at_once, BULK)).await?;
+        let driven = drive::storm(&self.servers, &mix, until, (at_once, BULK)).await?;
         let posted = began.elapsed();
-        let incidents = driven.alerts.div_ceil(one_in);
+        let incidents = mix.incidents(driven.alerts);
         self.until_stored(before, incidents).await?;
         self.rest(driven.alerts).await?;
         let costs = watch.end().await?;
@@ -61,7 +55,7 @@ impl Bench {
         posting: Duration,
         rate: u32,
     ) -> Result<Run, Error> {
-        let mix = mix(name, 1);
+        let mix = Storm::every(name, posting).mix;
         self.rest(0).await?;
         let sight = Sight::default();
         let looking = sight.begin(&self.servers).await?;
@@ -138,12 +132,50 @@ impl Bench {
     }
 }
 
-fn mix(name: &str, one_in: u64) -> Mix {
-    let run = uuid::Uuid::now_v7().simple().to_string();
-    Mix {
-        run: format!("{name}-{}", &run[..12]),
-        one_in,
-        services: 1000,
+/// Bodies in bulk.
+pub(crate) struct Storm {
+    name: &'static str,
+    mix: Mix,
+    until: Until,
+}
+
+impl Storm {
+    /// Every alert opens an incident of a service of its own.
+    pub(crate) fn every(name: &'static str, posting: Duration) -> Self {
+        let run = uuid::Uuid::now_v7().simple().to_string();
+        Self {
+            name,
+            mix: Mix {
+                run: format!("{name}-{}", &run[..12]),
+                one_in: 1,
+                services: 1000,
+                one_service: false,
+                series: u64::MAX,
+            },
+            until: Until {
+                posting,
+                alerts: u64::MAX,
+            },
+        }
+    }
+
+    /// One alert in so many opens an incident, the others match no rule.
+    pub(crate) fn one_in(mut self, one_in: u64) -> Self {
+        self.mix.one_in = one_in;
+        self
+    }
+
+    /// So many series, which fire again and again.
+    pub(crate) fn repeating(mut self, series: u64) -> Self {
+        self.mix.series = series;
+        self
+    }
+
+    /// So many alerts of one service: one key in every topic.
+    pub(crate) fn one_key(mut self, alerts: u64) -> Self {
+        self.mix.one_service = true;
+        self.until.alerts = alerts;
+        self
     }
 }
 

@@ -242,6 +242,9 @@ impl World {
                 self.keepers[at].look(&mut self.runner, &self.docker, clocks);
                 let planned = format!("{:?}", self.keepers[at].place);
                 let name = self.keepers[at].target;
+                if let Place::Telling(input) = &self.keepers[at].place {
+                    self.checks.actions.looked(name, input, &self.docker);
+                }
                 if !matches!(self.keepers[at].place, Place::Resting) {
                     self.tell(|| format!("keeper {at} of {name} looks: {planned}"));
                 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use action_runner::domain::state::Input;
 use chrono::TimeDelta;
 use rules::domain::{Outcome, TimerKind};
 use shared_events::{
@@ -47,7 +48,8 @@ pub(crate) struct Actions {
     /// The incident of each key that is not over.
     current: BTreeMap<String, IncidentId>,
     pub(crate) said: BTreeMap<String, Said>,
-    foreign: BTreeMap<&'static str, usize>,
+    /// Containers of others when a keeper looked for the last time before it told of an action.
+    foreign: BTreeMap<ActionId, usize>,
 }
 
 impl Actions {
@@ -83,7 +85,7 @@ impl Actions {
             format!("{id}: {} and {name}", known.0)
         })?;
         if first && (completed || running.is_some()) {
-            let foreign = self.foreign.get(target.as_str()).copied().unwrap_or(1);
+            let foreign = self.foreign.get(&id).copied().unwrap_or(1);
             let said = Said {
                 running,
                 foreign,
@@ -226,11 +228,19 @@ impl Actions {
         Ok(())
     }
 
+    /// A keeper saw the containers as they are now, and will tell the end of an action. What others
+    /// add before it is told cannot be in the report.
+    pub(crate) fn looked(&mut self, target: &str, input: &Input, docker: &Docker) {
+        if let Input::Reached { action_id, .. } | Input::Missed { action_id, .. } = input {
+            let (_, foreign) = docker.running(target);
+            self.foreign.insert(*action_id, foreign);
+        }
+    }
+
     /// Containers changed.
     pub(crate) fn host(&mut self, docker: &Docker, _stamp: usize) -> Verdict {
         for target in TARGETS {
-            let (managed, foreign) = docker.running(target);
-            self.foreign.insert(target, foreign);
+            let (managed, _) = docker.running(target);
             let most = self.most.get(target).copied().unwrap_or(0);
             let most = usize::try_from(most).unwrap_or(0);
             ensure(managed <= most, "G6", || {
