@@ -6,6 +6,8 @@ use anyhow::{Context, Result, ensure};
 use chrono::Utc;
 use eventpulse_tests::{Member, Stack, stack::Setup, stack::TOKEN, webhook::Alert};
 use futures::future::try_join_all;
+use serde_json::Value;
+use service_kit::testing::wait_for;
 use tokio::process::Command;
 
 /// What no generated request can end: a stream of events never does. Its own tests read it.
@@ -28,16 +30,53 @@ async fn services_do_what_their_documents_say() -> Result<()> {
         ])
         .await?;
     stack.incidents_are(2, |_| true).await;
-    let members = [&stack.ingest, &stack.rules, &stack.runner, &stack.store];
-    try_join_all(members.map(|member| exercised(member, stack.folder.path()))).await?;
+    let action = wait_for("an action", async || {
+        let actions = stack.runner.get("/api/v1/actions").await?;
+        text(&actions["items"][0]["action_id"])
+    })
+    .await;
+    let alerts = stack.ingest.get("/api/v1/alerts").await?;
+    let incidents = stack.incidents().await?;
+    let decisions = stack.rules.get("/api/v1/decisions").await?;
+    let incident = text(&incidents[0]["id"])?;
+    // a parameter `id` is of what the service keeps
+    let ids = [
+        (&stack.ingest, String::new()),
+        (&stack.rules, text(&decisions["items"][0]["decision_id"])?),
+        (&stack.runner, action),
+        (&stack.store, incident.clone()),
+    ];
+    let known = [
+        ("EP_ALERT", text(&alerts["items"][0]["alert_id"])?),
+        ("EP_RECEIPT", text(&alerts["items"][0]["receipt_id"])?),
+        ("EP_INCIDENT", incident),
+    ];
+    let folder = stack.folder.path();
+    try_join_all(ids.iter().map(async |(member, id)| {
+        let known = known
+            .iter()
+            .chain([&("EP_ID", id.clone())])
+            .cloned()
+            .collect();
+        exercised(member, folder, known).await
+    }))
+    .await?;
     // after all of that they still work
-    for member in members {
+    for (member, _) in ids {
         member.ready().await;
     }
     Ok(())
 }
 
-async fn exercised(member: &Member, folder: &Path) -> Result<()> {
+fn text(value: &Value) -> Result<String> {
+    Ok(value.as_str().context("a text")?.to_owned())
+}
+
+async fn exercised(
+    member: &Member,
+    folder: &Path,
+    known: Vec<(&'static str, String)>,
+) -> Result<()> {
     let python = std::env::var("EVENTPULSE_TEST_PYTHON").context(
         "EVENTPULSE_TEST_PYTHON is not set: run `make test`, or set it to `scripts/python-env`",
     )?;
@@ -47,6 +86,7 @@ async fn exercised(member: &Member, folder: &Path) -> Result<()> {
         .arg(format!("{}/openapi.json", member.url))
         .args(["--exclude-path", ENDLESS])
         .args(["--header", &format!("Authorization: Bearer {TOKEN}")])
+        .envs(known)
         .current_dir(folder)
         .stdin(Stdio::null())
         .output()

@@ -80,7 +80,7 @@ async fn in_cooldown(stack: &Stack, cli: &Cli, app: &App) -> Result<()> {
         .accept(&[Alert::firing("LowCPU", "app", Utc::now())])
         .await?;
     wait_for("one container", async || app.running(1).await).await;
-    let attached = ["attached", "-> 1 replicas", "completed"];
+    let attached = ["joined the latest incident", "-> 1 replicas", "completed"];
     cli.says(&["why", "LowCPU"], &attached).await;
 
     stack

@@ -74,9 +74,9 @@ fn dead(letter: &Value) -> Station {
         header("offset"),
     );
     let mut station = Station::new("dead letters", State::Look, words).with(letter);
+    let place = ["topic", "partition", "offset"].map(header).join("/");
     station.say(format!(
-        "It is kept: `eventpulse topic tail {}` shows it; once the cause is gone it can be sent again.",
-        text(&letter["topic"])
+        "It is kept: `eventpulse dlq show {place}`; once the cause is gone, `eventpulse dlq redrive {place} --reason ..`"
     ));
     station
 }

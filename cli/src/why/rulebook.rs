@@ -130,12 +130,20 @@ fn of_rule(station: &mut Station, rule: &Value) {
     if action.is_null() {
         return;
     }
+    let replicas = match action["replicas"].as_i64() {
+        Some(count) => format!("{count} replicas"),
+        None => "replicas not known yet".to_owned(),
+    };
+    let bounds = match (
+        action["min_replicas"].as_i64(),
+        action["max_replicas"].as_i64(),
+    ) {
+        (Some(min), Some(max)) => format!("bounds {min} to {max}"),
+        (_, _) => "not in targets.yaml".to_owned(),
+    };
     let mut words = format!(
-        "    target {}: {} replicas, bounds {} to {}",
-        text(&action["target"]),
-        text(&action["replicas"]),
-        text(&action["min_replicas"]),
-        text(&action["max_replicas"]),
+        "    target {}: {replicas}, {bounds}",
+        text(&action["target"])
     );
     for (name, label) in [
         ("cooldown_until", "cooldown until"),
