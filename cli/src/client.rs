@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use reqwest::{Method, Response};
 use serde_json::Value;
 
@@ -178,6 +179,16 @@ impl Client {
         let status = response.status().as_u16();
         let text = response.text().await.map_err(unreachable)?;
         Ok((status, text))
+    }
+
+    /// The time of day that a server gives with an answer.
+    pub(crate) async fn date(&self, server: Server) -> Option<DateTime<Utc>> {
+        let url = self.at(server, "/livez", &[]).ok()?;
+        let request = self.http.get(url).timeout(Duration::from_secs(5));
+        let response = request.send().await.ok()?;
+        let date = response.headers().get("date")?.to_str().ok()?;
+        let date = DateTime::parse_from_rfc2822(date).ok()?;
+        Some(date.to_utc())
     }
 
     /// Where that is. `path` may hold a `?query` or segments that were encoded already.

@@ -1,7 +1,9 @@
 //! `doctor`: looks at every part and says what to do.
 
+mod flow;
+
 use serde_json::{Value, json};
-use shared_events::Topic;
+use shared_events::{Topic, codec};
 
 use crate::{
     args::Servers,
@@ -56,8 +58,16 @@ pub(crate) async fn doctor(
     client: &Client,
     output: Output,
 ) -> Result<(), Error> {
-    let services =
-        futures::future::join_all(Server::SERVICES.map(|server| service(client, server)));
+    let now = output.now();
+    let services = Server::SERVICES.map(|server| async move {
+        // before what takes its time
+        let clock = flow::clock(client, server, now).await;
+        let mut findings = service(client, server).await;
+        findings.extend(flow::waiting(client, server).await);
+        findings.extend(clock);
+        findings
+    });
+    let services = futures::future::join_all(services);
     let (services, broker, registry, people) = tokio::join!(
         services,
         broker(servers),
@@ -163,7 +173,7 @@ async fn broker(servers: &Servers) -> Vec<Finding> {
         }
     };
     let mut findings = vec![Finding::new(&part, State::Ok, "reachable", "")];
-    for topic in [Topic::Alert, Topic::Incident, Topic::Action] {
+    for topic in [Topic::Alert, Topic::Incident, Topic::Action, Topic::Rule] {
         let name = format!("{}{}", servers.topic_prefix, topic.name());
         let part = format!("topic {name}");
         findings.push(match topics.iter().find(|found| found.name == name) {
@@ -173,7 +183,7 @@ async fn broker(servers: &Servers) -> Vec<Finding> {
                 Finding::new(&part, State::Ok, seen, "")
             }
             None => {
-                let advice = "its writer makes it: ingest (alert), rules (incident, action)";
+                let advice = "its writer makes it: ingest (alert), rules (incident, action, rule)";
                 Finding::new(&part, State::Wrong, "does not exist", advice)
             }
         });
@@ -181,13 +191,10 @@ async fn broker(servers: &Servers) -> Vec<Finding> {
     for letters in topics.iter().filter(|topic| topic.name.contains(".dlq.")) {
         let count = letters.messages();
         if count > 0 {
-            let advice = format!(
-                "`eventpulse topic tail {}` shows them and why",
-                letters.name
-            );
+            let advice = "`eventpulse dlq ls` shows them and why";
             let part = format!("topic {}", letters.name);
             let seen = format!("{count} dead letters");
-            findings.push(Finding::new(&part, State::Look, seen, &advice));
+            findings.push(Finding::new(&part, State::Look, seen, advice));
         }
     }
     findings
@@ -197,8 +204,8 @@ async fn registry(client: &Client) -> Finding {
     let part = "schema registry";
     match client.probe(Server::Registry, "/subjects").await {
         Ok((200, text)) => {
-            let subjects: Vec<Value> = serde_json::from_str(&text).unwrap_or_default();
-            Finding::new(part, State::Ok, format!("{} subjects", subjects.len()), "")
+            let subjects: Vec<String> = serde_json::from_str(&text).unwrap_or_default();
+            schemas(part, &subjects)
         }
         Ok((status, _)) => {
             let advice = "does --registry-url end with the Confluent path, /apis/ccompat/v7?";
@@ -209,6 +216,24 @@ async fn registry(client: &Client) -> Finding {
             Finding::new(part, State::Look, chain(&error), advice)
         }
     }
+}
+
+/// Whether other people's tools find the schema of each of our events.
+fn schemas(part: &str, subjects: &[String]) -> Finding {
+    // that one is written only where somebody switched it on
+    let ours = codec::contracts().iter();
+    let ours = ours.filter(|contract| contract.event_type != "incident.status");
+    let (known, missing): (Vec<_>, Vec<_>) = ours
+        .map(|contract| &contract.record)
+        .partition(|record| subjects.contains(record));
+    let seen = format!("{} subjects, {} of them ours", subjects.len(), known.len());
+    if missing.is_empty() {
+        return Finding::new(part, State::Ok, seen, "");
+    }
+    let names = missing.iter().map(|record| record.as_str());
+    let seen = format!("{seen}; missing: {}", names.collect::<Vec<_>>().join(", "));
+    let advice = "their writers register them when they start; other tools need them, we do not";
+    Finding::new(part, State::Look, seen, advice)
 }
 
 /// Incidents that wait for a person.

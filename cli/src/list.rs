@@ -165,6 +165,7 @@ pub(crate) async fn rules(client: &Client, output: Output) -> Result<(), Error> 
     let columns = [
         Column("RULE", "/name", As::Text),
         Column("VERSION", "/version", As::Id),
+        Column("STATE", "/state", As::Text),
         Column("MATCHERS", "/matchers", As::Names),
         Column("GROUP BY", "/group_by", As::Names),
         Column("INCIDENT", "/incident", As::Text),

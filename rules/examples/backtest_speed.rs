@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 
 use chrono::TimeDelta;
 use rules::{
-    backtest::{Assume, Message, Recorded, Window, replay, report},
+    backtest::{Assume, Message, Recorded, Tried, Window, replay, report},
     domain::Policy,
     files::{Source, Sources, compile},
 };
@@ -38,6 +38,7 @@ fn main() {
         action_grace: TimeDelta::seconds(15),
     };
     let rules = Arc::new(compile(&sources, policy).expect("valid rules"));
+    let tried = Tried::throughout(Arc::clone(&rules));
     let mut past = Recorded {
         messages: messages(wanted),
         decisions: Vec::new(),
@@ -45,7 +46,7 @@ fn main() {
     };
     // the first run makes the log that the second one has to reproduce
     let first = Instant::now();
-    let made = replay(&past, Arc::clone(&rules), Assume::Completed, &mut |_, _| {});
+    let made = replay(&past, &tried, Assume::Completed, &mut |_, _| {});
     println!(
         "estimated order: {wanted} events, {} decisions in {:?}",
         made.decisions.len(),
@@ -53,7 +54,7 @@ fn main() {
     );
     past.decisions = made.decisions;
     let second = Instant::now();
-    let again = replay(&past, Arc::clone(&rules), Assume::Completed, &mut |_, _| {});
+    let again = replay(&past, &tried, Assume::Completed, &mut |_, _| {});
     let found = report(&past.decisions, again, &rules.hash, Window::default());
     println!(
         "recorded order, compared: {} of {} decisions identical, {} lost inputs, in {:?}",

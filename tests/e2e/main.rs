@@ -2,7 +2,10 @@
 
 mod alertmanager;
 mod choreography;
+mod contracts;
 mod failpoints;
 mod instances;
+mod past;
 mod scaling;
 mod topics;
+mod why;

@@ -2,11 +2,13 @@
 //! Postgres and Docker, and the bodies that an Alertmanager would post.
 
 pub mod app;
+pub mod cli;
 pub mod log;
 pub mod member;
 pub mod stack;
 pub mod webhook;
 
 pub use app::App;
+pub use cli::Cli;
 pub use member::Member;
 pub use stack::Stack;

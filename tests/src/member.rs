@@ -26,7 +26,7 @@ pub struct Member {
 }
 
 /// Where cargo puts the binaries of this workspace.
-fn binary(name: &str) -> Result<PathBuf> {
+pub(crate) fn binary(name: &str) -> Result<PathBuf> {
     let test = std::env::current_exe()?;
     let folder = test
         .ancestors()

@@ -53,6 +53,8 @@ pub struct Setup {
     pub timeout: &'static str,
     /// How long an alert may fire after an action.
     pub verify_within: &'static str,
+    /// Where target `app` lives.
+    pub docker_host: String,
 }
 
 impl Default for Setup {
@@ -62,6 +64,7 @@ impl Default for Setup {
             cooldown: "1s",
             timeout: "20s",
             verify_within: "60s",
+            docker_host: docker_host(),
         }
     }
 }
@@ -77,6 +80,7 @@ impl Setup {
             cooldown,
             timeout,
             verify_within,
+            docker_host,
         } = self;
         let action = format!("timeout: {timeout}, cooldown: {cooldown}");
         let rules = format!(
@@ -101,14 +105,13 @@ rules:
             r#"version: 1
 targets:
 - name: app
-  docker_host: {}
+  docker_host: {docker_host}
   selector: {{service: app, com.docker.compose.project: {project}}}
   min_replicas: 1
   max_replicas: 3
   readiness: {{healthcheck: true}}
   stop_grace_period: 1s
-"#,
-            docker_host()
+"#
         );
         std::fs::write(folder.join("rules.yaml"), rules)?;
         std::fs::write(folder.join("targets.yaml"), targets)?;
@@ -205,6 +208,18 @@ impl Stack {
             Err(format!("{incidents:#?}"))
         })
         .await
+    }
+
+    /// Waits until there are `count` incidents, newest first, that are as `wanted`.
+    pub async fn incidents_are(&self, count: usize, wanted: impl Fn(&[Value]) -> bool) {
+        wait_for(&format!("{count} incidents as wanted"), async || {
+            let incidents = self.incidents().await.map_err(|e| format!("{e:#}"))?;
+            if incidents.len() == count && wanted(&incidents) {
+                return Ok(());
+            }
+            Err(format!("{incidents:#?}"))
+        })
+        .await;
     }
 
     /// Waits until nothing is under way: every outbox empty and every consumer caught up.

@@ -38,7 +38,7 @@ pub(super) struct Actions {
     ("target" = Option<String>, Query, description = "name of a target"),
     ("status" = Option<String>, Query, description = "`requested`, `completed` or `failed`"),
     ("incident_id" = Option<Uuid>, Query, description = "actions of one incident"),
-    ("limit" = Option<i64>, Query, description = "1 to 500, else 50"),
+    ("limit" = Option<i64>, Query, description = "1 to 500, else 50", minimum = 1, maximum = 500),
     ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before"),
 ), responses(
     (status = 200, body = Actions),

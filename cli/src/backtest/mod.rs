@@ -2,12 +2,13 @@
 
 mod read;
 mod show;
+mod then;
 
 use std::{io::IsTerminal, path::PathBuf, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use clap::{Args, ValueEnum};
-use rules::backtest::{self, Assume, Recorded, Window, replay};
+use rules::backtest::{self, Assume, Recorded, Tried, Window, replay};
 
 use crate::{
     args::Servers,
@@ -21,11 +22,12 @@ use crate::{
 /// What to try on what.
 #[derive(Debug, Args)]
 pub(crate) struct BacktestArgs {
-    /// The rules to try
+    /// The rules to try, as if they had been active from the beginning; without, those of then, each
+    /// where it was in force
     #[arg(long = "rules", value_name = "FILE")]
-    rules: PathBuf,
+    rules: Option<PathBuf>,
     /// The targets to try; targets.yaml beside the rules when it is not given
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "rules")]
     targets: Option<PathBuf>,
     /// Report decisions from this time on (RFC 3339), or of so long ago (2h)
     #[arg(long)]
@@ -37,7 +39,7 @@ pub(crate) struct BacktestArgs {
     /// after a second, or failed at their deadline
     #[arg(long, value_enum, default_value_t = Assumption::Recorded)]
     assume: Assumption,
-    /// Fail when any decision differs
+    /// Fail when any decision differs. Rules change where they changed then; FILE stands for the last
     #[arg(long)]
     exact: bool,
     #[command(flatten)]
@@ -72,17 +74,25 @@ pub(crate) async fn run(
         from: time(output, args.from.as_deref())?,
         to: time(output, args.to.as_deref())?,
     };
-    let (set, _) = compiled(&args.rules, args.targets.as_deref(), &args.settings)?;
+    let file = match &args.rules {
+        Some(file) => {
+            let (set, _) = compiled(file, args.targets.as_deref(), &args.settings)?;
+            Some(Arc::new(set))
+        }
+        None => None,
+    };
     let mut progress = Progress::new();
     let past = past(servers, client, &mut progress).await?;
-    let set = Arc::new(set);
-    let hash = set.hash.clone();
-    let replayed = replay(&past, set, args.assume.into(), &mut |done, total| {
+    let tried = match file {
+        Some(set) if !args.exact => Tried::throughout(set),
+        file => then::rules(client, &past.decisions, file).await?,
+    };
+    let replayed = replay(&past, &tried, args.assume.into(), &mut |done, total| {
         progress.say(&format!("deciding: {done} of {total}"));
     });
     progress.end();
-    let report = backtest::report(&past.decisions, replayed, &hash, window);
-    show::show(output, &report, &args.rules)?;
+    let report = backtest::report(&past.decisions, replayed, &tried.otherwise.hash, window);
+    show::show(output, &report, &show::title(args.rules.as_deref(), &tried))?;
     if args.exact && !report.is_identical() {
         return Err(Error::Unwell);
     }

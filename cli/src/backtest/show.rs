@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use rules::backtest::{Answer, Order, Report};
+use rules::backtest::{Answer, Order, Report, Tried};
 use serde_json::{Value, json};
 
 use crate::{
@@ -13,7 +13,29 @@ use crate::{
 /// Differences that a table shows; JSON has all of them.
 const SHOWN: usize = 50;
 
-pub(super) fn show(output: Output, report: &Report, file: &Path) -> Result<(), Error> {
+/// What was tried, in words.
+pub(super) fn title(file: Option<&Path>, tried: &Tried) -> String {
+    let version = |hash: &str| hash.get(..6).unwrap_or(hash).to_owned();
+    let then: Vec<String> = tried.then.keys().map(|hash| version(hash)).collect();
+    let own = |file: &Path| {
+        format!(
+            "{} (version {})",
+            file.display(),
+            version(&tried.otherwise.hash)
+        )
+    };
+    match (file, then.as_slice()) {
+        (Some(file), []) => own(file),
+        (Some(file), _) => format!(
+            "{}, after the rules of then ({})",
+            own(file),
+            then.join(", ")
+        ),
+        (None, _) => format!("the rules of then ({})", then.join(", ")),
+    }
+}
+
+pub(super) fn show(output: Output, report: &Report, title: &str) -> Result<(), Error> {
     if output.is_json() {
         let value = serde_json::to_value(report);
         return output.json(&value.map_err(|error| Error::Usage(error.to_string()))?);
@@ -25,12 +47,7 @@ pub(super) fn show(output: Output, report: &Report, file: &Path) -> Result<(), E
         }
         Order::Estimated => "estimated order: by at, topic, partition, offset",
     };
-    let version = report.rules_version.get(..6).unwrap_or_default();
-    line(&format!(
-        "{} (version {version}) over {} decisions, {order}",
-        file.display(),
-        report.then
-    ))?;
+    line(&format!("{title} over {} decisions, {order}", report.then))?;
     line("")?;
     let rows: Vec<Value> = report.table.iter().map(row).collect();
     let columns = [

@@ -83,11 +83,15 @@ fn changes(before: &RuleSet, after: &RuleSet) -> Vec<Value> {
         changes.push(json!({"rule": "(order)", "change": "changed",
             "fields": {"order": {"before": then, "after": now}}}));
     }
+    if before.limits != after.limits {
+        let fields = fields(&flat(&before.limits), &flat(&after.limits));
+        changes.push(json!({"rule": "(limits)", "change": "changed", "fields": fields}));
+    }
     changes
 }
 
 /// Every leaf of a rule by its path: `action.replicas`.
-fn flat(rule: &rules::domain::Rule) -> BTreeMap<String, Value> {
+fn flat(rule: &impl serde::Serialize) -> BTreeMap<String, Value> {
     let mut leaves = BTreeMap::new();
     if let Ok(value) = serde_json::to_value(rule) {
         collect(&value, "", &mut leaves);

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use chrono::TimeDelta;
 use rules::{
-    backtest::{Answer, Assume, Decision, Message, Recorded, Replayed, replay},
+    backtest::{Answer, Assume, Decision, Message, Recorded, Replayed, Tried, replay},
     domain::RuleSet,
     files::{Source, Sources, compile},
 };
@@ -166,7 +166,8 @@ impl Test {
             Ends::Completed => Assume::Completed,
             Ends::Failed => Assume::Failed,
         };
-        let replayed = replay(&past, Arc::clone(set), assume, &mut |_, _| {});
+        let tried = Tried::throughout(Arc::clone(set));
+        let replayed = replay(&past, &tried, assume, &mut |_, _| {});
         let mut faults = Vec::new();
         let mut from = 0;
         for expected in &self.expect {

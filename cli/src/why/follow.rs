@@ -74,9 +74,9 @@ fn dead(letter: &Value) -> Station {
         header("offset"),
     );
     let mut station = Station::new("dead letters", State::Look, words).with(letter);
+    let place = ["topic", "partition", "offset"].map(header).join("/");
     station.say(format!(
-        "It is kept: `eventpulse topic tail {}` shows it; once the cause is gone it can be sent again.",
-        text(&letter["topic"])
+        "It is kept: `eventpulse dlq show {place}`; once the cause is gone, `eventpulse dlq redrive {place} --reason ..`"
     ));
     station
 }
@@ -98,6 +98,7 @@ async fn of_alert(
     let nothing = explained
         .iter()
         .any(|station| station.data["unknown"] == true);
+    stations.extend(not_yet(alert, &explained));
     stations.extend(explained);
     if nothing {
         let key = alert["service"].as_str().unwrap_or(&id).to_owned();
@@ -111,6 +112,21 @@ async fn of_alert(
         stations.extend(ended(client, &id).await);
     }
     stations
+}
+
+/// What the rules decided last may be about an earlier episode than the one that Ingest has.
+fn not_yet(alert: &Value, explained: &[Station]) -> Option<Station> {
+    let decided = explained.iter().find_map(|station| {
+        let episode = station.data.pointer("/explained/0/episode_id")?;
+        episode.as_str()
+    })?;
+    (alert["episode_id"].is_string() && alert["episode_id"] != decided).then(|| {
+        let words = format!(
+            "Episode {} has not come to the rules yet: what follows is of an earlier one.",
+            alert["episode"]
+        );
+        Station::new("topic", State::Look, words)
+    })
 }
 
 fn accepted(alert: &Value) -> Station {

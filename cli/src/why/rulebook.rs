@@ -18,15 +18,13 @@ fn station(explanation: &Value) -> Station {
     let version = text(&explanation["rules_version"]);
     let place = &explanation["position"];
     let mut words = format!(
-        "{} decided at {} under rules version {}",
+        "{}{} decided at {} under rules version {}",
         text(&explanation["input"]),
+        spot(place).map_or_else(String::new, |spot| format!(" ({spot})")),
         text(&explanation["at"]),
         version.get(..6).unwrap_or(&version),
     );
-    if let Some(offset) = place["offset"].as_i64() {
-        let (topic, partition) = (text(&place["topic"]), text(&place["partition"]));
-        words.push_str(&format!(" ({topic}/{partition} offset {offset})"));
-    }
+    words.push_str(&brought(&explanation["rules_change"]));
     let rules = explanation["rules"].as_array().cloned().unwrap_or_default();
     let fired = rules
         .iter()
@@ -35,6 +33,18 @@ fn station(explanation: &Value) -> Station {
     let mut station = Station::new("rules", state, words + ".");
     for rule in &rules {
         of_rule(&mut station, rule);
+    }
+    let emitted: Vec<String> = explanation["emitted_events"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|event| {
+            let id = text(&event["event_id"]);
+            format!("{} {}", text(&event["type"]), id.get(..6).unwrap_or(&id))
+        })
+        .collect();
+    if !emitted.is_empty() {
+        station.say(format!("emitted: {}", emitted.join(", ")));
     }
     if rules.iter().all(|rule| rule["matched"] == false) {
         station.say("No rule means this alert: nothing was done, and nothing will be.");
@@ -52,6 +62,34 @@ fn station(explanation: &Value) -> Station {
     station
 }
 
+/// `alert/3 offset 1`
+fn spot(place: &Value) -> Option<String> {
+    let offset = place["offset"].as_i64()?;
+    let (topic, partition) = (text(&place["topic"]), text(&place["partition"]));
+    Some(format!("{topic}/{partition} offset {offset}"))
+}
+
+/// Who made these the rules, and where that is in topic `rule`.
+fn brought(change: &Value) -> String {
+    let Some(number) = change["number"].as_i64() else {
+        return String::new();
+    };
+    let actor = text(&change["actor"]);
+    match spot(&change["position"]) {
+        Some(spot) => format!(" (change {number} by {actor}, {spot})"),
+        None => format!(" (change {number} by {actor})"),
+    }
+}
+
+/// `condition_false (0.84 > 0.9)`
+fn outcome(rule: &Value) -> String {
+    let outcome = text(&rule["answer"]["outcome"]);
+    match rule["condition"]["worked_out"].as_str() {
+        Some(values) if outcome == "condition_false" => format!("{outcome} ({values})"),
+        _ => outcome,
+    }
+}
+
 fn of_rule(station: &mut Station, rule: &Value) {
     let version = text(&rule["version"]);
     let shadow = match rule["state"] == "shadow" {
@@ -66,12 +104,20 @@ fn of_rule(station: &mut Station, rule: &Value) {
     } else {
         format!(
             "{name} ({digits}{shadow}): {}: {}",
-            text(&answer["outcome"]),
+            outcome(rule),
             text(&answer["reason"])
         )
     });
     if rule["matched"] == false {
         return;
+    }
+    for matcher in rule["matchers"].as_array().into_iter().flatten() {
+        let value = match matcher["value"].as_str() {
+            Some(value) => format!("{value:?}"),
+            None => "not set".to_owned(),
+        };
+        let (matcher, label) = (text(&matcher["matcher"]), text(&matcher["label"]));
+        station.say(format!("    {matcher}: {label} is {value}"));
     }
     for step in rule["condition"]["steps"].as_array().into_iter().flatten() {
         let value = match step["error"].as_str() {
@@ -84,12 +130,20 @@ fn of_rule(station: &mut Station, rule: &Value) {
     if action.is_null() {
         return;
     }
+    let replicas = match action["replicas"].as_i64() {
+        Some(count) => format!("{count} replicas"),
+        None => "replicas not known yet".to_owned(),
+    };
+    let bounds = match (
+        action["min_replicas"].as_i64(),
+        action["max_replicas"].as_i64(),
+    ) {
+        (Some(min), Some(max)) => format!("bounds {min} to {max}"),
+        (_, _) => "not in targets.yaml".to_owned(),
+    };
     let mut words = format!(
-        "    target {}: {} replicas, bounds {} to {}",
-        text(&action["target"]),
-        text(&action["replicas"]),
-        text(&action["min_replicas"]),
-        text(&action["max_replicas"]),
+        "    target {}: {replicas}, {bounds}",
+        text(&action["target"])
     );
     for (name, label) in [
         ("cooldown_until", "cooldown until"),

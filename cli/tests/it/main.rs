@@ -1,6 +1,7 @@
 //! The command as people run it, against real services, Kafka and registry.
 
 mod command;
+mod documents;
 mod incidents;
 mod parts;
 mod past;

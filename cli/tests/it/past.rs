@@ -17,16 +17,16 @@ const RULES: &str = include_str!("../../../demo/config/rules/fast/rules.yaml");
 const TARGETS: &str = include_str!("../../../demo/config/rules/fast/targets.yaml");
 
 /// Ingest, Rules and Incident Store in this process.
-struct Stack {
-    cli: Cli,
+pub(crate) struct Stack {
+    pub(crate) cli: Cli,
     topics: TestTopics,
     folder: tempfile::TempDir,
-    shutdown: CancellationToken,
+    pub(crate) shutdown: CancellationToken,
     _databases: Vec<Database>,
 }
 
 impl Stack {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("rules.yaml"), RULES).expect("a file");
         std::fs::write(folder.path().join("targets.yaml"), TARGETS).expect("a file");
@@ -46,7 +46,7 @@ impl Stack {
         stack
     }
 
-    async fn kit(&mut self, migrator: &'static sqlx::migrate::Migrator) -> KitArgs {
+    pub(crate) async fn kit(&mut self, migrator: &'static sqlx::migrate::Migrator) -> KitArgs {
         let database = Database::fresh(&[migrator]).await;
         let kit = kit_args_at(
             &database,
@@ -99,7 +99,7 @@ impl Stack {
         url
     }
 
-    fn file(&self, name: &str, text: &str) -> String {
+    pub(crate) fn file(&self, name: &str, text: &str) -> String {
         let path = self.folder.path().join(name);
         std::fs::write(&path, text).expect("a file");
         path.display().to_string()
@@ -149,7 +149,7 @@ impl Drop for Stack {
     }
 }
 
-async fn port() -> (TcpListener, String) {
+pub(crate) async fn port() -> (TcpListener, String) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
     (listener, url)
@@ -409,46 +409,4 @@ async fn changed(stack: &Stack, strict: &str) {
         ])
         .await;
     assert_eq!(back.code, Some(0), "{back:?}");
-}
-
-/// docs/openapi/ has what the services say of themselves. After a change of an API:
-/// `EVENTPULSE_UPDATE_DOCS=1 cargo test -p eventpulse-cli --test it documents`.
-#[tokio::test(flavor = "multi_thread")]
-async fn the_published_documents_are_those_of_the_services() {
-    let stack = Stack::start().await;
-    for (name, url) in [
-        ("ingest", &stack.cli.ingest),
-        ("rules", &stack.cli.rules),
-        ("incident-store", &stack.cli.store),
-    ] {
-        let document: Value = wait_for(name, async || {
-            let answer = reqwest::get(format!("{url}/openapi.json")).await;
-            let answer = answer.map_err(|error| error.to_string())?;
-            let document: Value = answer.json().await.map_err(|error| error.to_string())?;
-            // before it is ready a service answers with a problem
-            if document["openapi"].is_string() {
-                Ok(document)
-            } else {
-                Err(document.to_string())
-            }
-        })
-        .await;
-        published(name, document);
-    }
-}
-
-#[expect(clippy::disallowed_methods, reason = "tests have no settings struct")]
-fn published(name: &str, mut document: Value) {
-    // what differs from build to build
-    document["info"]["version"] = "1".into();
-    let text = serde_json::to_string_pretty(&document).expect("JSON") + "\n";
-    let path = format!("{}/../docs/openapi/{name}.json", env!("CARGO_MANIFEST_DIR"));
-    if std::env::var("EVENTPULSE_UPDATE_DOCS").is_ok() {
-        std::fs::write(&path, &text).expect("docs/openapi is there");
-    }
-    let kept = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(
-        kept == text,
-        "docs/openapi/{name}.json is not what {name} says: see this test"
-    );
 }

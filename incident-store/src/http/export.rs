@@ -44,7 +44,7 @@ pub(super) struct Durations {
 /// The whole incident: summary, durations, actions with their outcomes, timeline, links.
 #[utoipa::path(get, path = "/api/v1/incidents/{id}/export", tag = "incidents",
     params(
-        ("id" = String, Path, description = "UUID, or its first 6 or more digits"),
+        ("id" = String, Path, description = "UUID, or its first 6 or more digits", pattern = "^[0-9a-fA-F-]{6,36}$"),
         ("format" = Option<String>, Query, description = "json (default) or markdown"),
     ),
     responses(

@@ -29,13 +29,13 @@ type Pairs = Query<Vec<(String, String)>>;
         ("status" = Option<String>, Query, description = "open, mitigating, resolved, failed; several with commas"),
         ("service" = Option<String>, Query, description = "label service; several with commas"),
         ("severity" = Option<String>, Query, description = "several with commas"),
-        ("since" = Option<String>, Query, description = "opened at or after, RFC 3339"),
-        ("until" = Option<String>, Query, description = "opened before, RFC 3339"),
+        ("since" = Option<chrono::DateTime<chrono::Utc>>, Query, description = "opened at or after, RFC 3339"),
+        ("until" = Option<chrono::DateTime<chrono::Utc>>, Query, description = "opened before, RFC 3339"),
         ("needs_attention" = Option<bool>, Query, description = "whether the automation gave up"),
         ("matcher" = Option<Vec<String>>, Query, description = "Alertmanager's matchers over the labels of the first alert; repeatable"),
-        ("as_of" = Option<String>, Query, description = "incidents as they were then, RFC 3339; the other filters are about what they were"),
+        ("as_of" = Option<chrono::DateTime<chrono::Utc>>, Query, description = "incidents as they were then, RFC 3339; the other filters are about what they were"),
         ("sort" = Option<String>, Query, description = "-opened_at (default) or opened_at"),
-        ("limit" = Option<u32>, Query, description = "1 to 500, default 50"),
+        ("limit" = Option<u32>, Query, description = "1 to 500, default 50", minimum = 1, maximum = 500),
         ("cursor" = Option<String>, Query, description = "next_cursor of the page before"),
     ),
     responses((status = 200, body = dto::Page<dto::Incident>), (status = "default", body = Problem, content_type = "application/problem+json")))]
@@ -68,8 +68,8 @@ pub(super) async fn list(
 /// One incident, by its id or the first six or more digits of it.
 #[utoipa::path(get, path = "/api/v1/incidents/{id}", tag = "incidents",
     params(
-        ("id" = String, Path, description = "UUID, or its first 6 or more digits"),
-        ("as_of" = Option<String>, Query, description = "as it was then, RFC 3339; 404 when it had not opened"),
+        ("id" = String, Path, description = "UUID, or its first 6 or more digits", pattern = "^[0-9a-fA-F-]{6,36}$"),
+        ("as_of" = Option<chrono::DateTime<chrono::Utc>>, Query, description = "as it was then, RFC 3339; 404 when it had not opened"),
     ),
     responses((status = 200, body = dto::Incident), (status = 304, description = "it still has the version of If-None-Match"), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn show(
@@ -103,8 +103,8 @@ pub(super) async fn show(
 /// The story of an incident, in the order in which it happened.
 #[utoipa::path(get, path = "/api/v1/incidents/{id}/timeline", tag = "incidents",
     params(
-        ("id" = String, Path, description = "UUID, or its first 6 or more digits"),
-        ("limit" = Option<u32>, Query, description = "1 to 1000, default 200"),
+        ("id" = String, Path, description = "UUID, or its first 6 or more digits", pattern = "^[0-9a-fA-F-]{6,36}$"),
+        ("limit" = Option<u32>, Query, description = "1 to 1000, default 200", minimum = 1, maximum = 1000),
         ("cursor" = Option<String>, Query, description = "next_cursor of the page before"),
     ),
     responses((status = 200, body = dto::Page<dto::Entry>), (status = "default", body = Problem, content_type = "application/problem+json")))]
@@ -134,7 +134,7 @@ pub(super) async fn timeline(
 
 /// The actions of an incident, in the order in which they were asked for.
 #[utoipa::path(get, path = "/api/v1/incidents/{id}/actions", tag = "incidents",
-    params(("id" = String, Path, description = "UUID, or its first 6 or more digits")),
+    params(("id" = String, Path, description = "UUID, or its first 6 or more digits", pattern = "^[0-9a-fA-F-]{6,36}$")),
     responses((status = 200, body = dto::Page<dto::Action>), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn actions(
     State(api): State<Api>,

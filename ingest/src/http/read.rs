@@ -31,7 +31,7 @@ pub(super) struct Page<T> {
     ("service" = Option<String>, Query, description = "label `service`"),
     ("source" = Option<String>, Query, description = "name of the credential that sent it"),
     ("matcher" = Option<Vec<String>>, Query, description = "Alertmanager's matchers, as `severity=~\"crit.*\"`; repeatable"),
-    ("limit" = Option<u16>, Query, description = "1 to 500, else 50"),
+    ("limit" = Option<u16>, Query, description = "1 to 500, else 50", minimum = 1, maximum = 500),
     ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before"),
 ), responses(
     (status = 200, description = "a page; it may be short and still have a next one", body = Page<AlertRow>),
@@ -68,7 +68,7 @@ pub(super) async fn alert(
 
 /// Lists accepted webhook bodies, newest first.
 #[utoipa::path(get, path = "/api/v1/receipts", tag = "receipts", params(
-    ("limit" = Option<u16>, Query, description = "1 to 500, else 50"),
+    ("limit" = Option<u16>, Query, description = "1 to 500, else 50", minimum = 1, maximum = 500),
     ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before"),
 ), responses(
     (status = 200, description = "a page", body = Page<ReceiptRow>),
@@ -105,7 +105,7 @@ pub(super) async fn receipt(
 /// Lists rejected alerts, newest first, each with its bytes and the reason.
 #[utoipa::path(get, path = "/api/v1/rejects", tag = "receipts", params(
     ("receipt_id" = Option<Uuid>, Query, description = "the body that brought them"),
-    ("limit" = Option<u16>, Query, description = "1 to 500, else 50"),
+    ("limit" = Option<u16>, Query, description = "1 to 500, else 50", minimum = 1, maximum = 500),
     ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before"),
 ), responses(
     (status = 200, description = "a page", body = Page<RejectRow>),

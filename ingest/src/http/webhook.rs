@@ -14,6 +14,7 @@ use axum::{
 };
 use service_kit::{Error, Problem, error::chain};
 use sha2::{Digest, Sha256};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::Api;
@@ -30,12 +31,28 @@ const LEVEL: i32 = 1;
 /// What is kept of a user agent, bytes.
 const USER_AGENT: usize = 256;
 
+/// Alertmanager's webhook body (version 4), as far as it is looked at; other fields are ignored.
+#[derive(Debug, ToSchema)]
+#[schema(rename_all = "camelCase")]
+#[expect(
+    dead_code,
+    reason = "only its schema is used: the body is read in place"
+)]
+struct WebhookBody {
+    /// Each with `status` (`firing` or `resolved`), `labels`, `annotations`, `startsAt`, `endsAt`,
+    /// `generatorURL`, `fingerprint`. One that cannot be taken does not affect the others
+    alerts: Vec<serde_json::Value>,
+    /// Alerts that Alertmanager left out
+    #[schema(format = "uint64")]
+    truncated_alerts: Option<u64>,
+}
+
 /// Takes a notification of Alertmanager (webhook version 4).
 ///
 /// Each alert in it is taken by its own status; one that cannot be taken is kept in
 /// `/api/v1/rejects` and does not affect the others.
 #[utoipa::path(post, path = "/webhooks/alertmanager", tag = "webhook",
-    request_body(content = Object, content_type = "application/json",
+    request_body(content = WebhookBody, content_type = "application/json",
         description = "Alertmanager's webhook body; unknown fields are ignored"),
     responses(
         (status = 200, description = "everything in it is committed"),

@@ -18,6 +18,6 @@ mod world;
 
 pub use assume::Assume;
 pub use log::{Answer, Decision, Event, Message, Recorded};
-pub use replay::{Assumed, Replayed, replay};
+pub use replay::{Assumed, Replayed, Tried, replay};
 pub use report::{Difference, DifferenceKind, Report, TableRow, Window, report};
 pub use steps::Order;

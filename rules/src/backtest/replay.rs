@@ -14,7 +14,7 @@ use super::{
     Assume, Decision, Event, Message, Order, Recorded,
     assume::Happened,
     report::is_same,
-    steps::{Step, Steps},
+    steps::{Placed, Step, Steps},
     world::World,
 };
 use crate::{
@@ -52,6 +52,30 @@ pub struct Assumed {
     pub ended_at: Timestamp,
 }
 
+/// What is tried on the past.
+#[derive(Clone, Debug)]
+pub struct Tried {
+    /// Rule sets of then, by hash: each decides where it decided then.
+    pub then: BTreeMap<String, Arc<RuleSet>>,
+    /// Decides everywhere else.
+    pub otherwise: Arc<RuleSet>,
+}
+
+impl Tried {
+    /// One rule set, as if it had been active from the beginning.
+    #[must_use]
+    pub const fn throughout(rules: Arc<RuleSet>) -> Self {
+        Self {
+            then: BTreeMap::new(),
+            otherwise: rules,
+        }
+    }
+
+    fn under(&self, version: &str) -> &Arc<RuleSet> {
+        self.then.get(version).unwrap_or(&self.otherwise)
+    }
+}
+
 /// Something that did not happen then, and is due now.
 enum Due {
     Timer(Timer),
@@ -60,8 +84,8 @@ enum Due {
 
 struct Replay<'a> {
     world: World,
+    tried: &'a Tried,
     assume: Assume,
-    hash: String,
     happened: Happened,
     then: HashMap<Uuid, Vec<&'a Decision>>,
     /// Timers that fired then, with the time that they were set for.
@@ -78,12 +102,11 @@ struct Replay<'a> {
     replayed: Replayed,
 }
 
-/// Decides about all of `recorded` with `rules`, as if they had been active from its beginning. The
-/// same past, rules and assumption always give the same decisions. `progress` hears of steps done
-/// and of steps in all.
+/// Decides about all of `recorded` with the rules that are `tried`. The same past, rules and
+/// assumption always give the same decisions. `progress` hears of steps done and of steps in all.
 pub fn replay(
     recorded: &Recorded,
-    rules: Arc<RuleSet>,
+    tried: &Tried,
     assume: Assume,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Replayed {
@@ -91,8 +114,8 @@ pub fn replay(
     let last = steps.end().unwrap_or(Timestamp::UNIX_EPOCH);
     let mut replay = Replay {
         assume,
-        hash: rules.hash.clone(),
-        world: World::new(rules),
+        tried,
+        world: World::new(Arc::clone(&tried.otherwise)),
         happened: Happened::of(&recorded.messages),
         then: then(&recorded.decisions),
         fired: fired(&steps),
@@ -113,12 +136,13 @@ pub fn replay(
         },
     };
     let total = steps.steps.len();
-    for (done, (at, step)) in steps.steps.into_iter().enumerate() {
+    for (done, placed) in steps.steps.into_iter().enumerate() {
         if done % STRIDE == 0 {
             progress(done, total);
         }
-        replay.pass_time(at);
-        replay.step(step);
+        replay.pass_time(placed.at);
+        replay.rules_of(placed.version);
+        replay.step(placed.step);
     }
     let end = replay.end;
     replay.pass_time(end);
@@ -134,8 +158,14 @@ fn then(decisions: &[Decision]) -> HashMap<Uuid, Vec<&Decision>> {
     then
 }
 
+/// Whether these rules became active: a change may be refused.
+fn took_effect(decision: &Decision) -> bool {
+    let detail = decision.detail.as_ref();
+    detail.is_none_or(|detail| detail.get("fault").is_none_or(serde_json::Value::is_null))
+}
+
 fn fired(steps: &Steps<'_>) -> HashSet<(EventId, Timestamp)> {
-    let timer = |(_, step): &(Timestamp, Step<'_>)| match step {
+    let timer = |placed: &Placed<'_>| match &placed.step {
         Step::Timer(timer) => Some((timer.id, timer.due)),
         Step::Message(_) | Step::Command(..) | Step::Rules(_) | Step::Lost => None,
     };
@@ -167,10 +197,22 @@ impl Replay<'_> {
             Step::Timer(timer) => self.wake(timer),
             Step::Command(id, command) => self.fold(id, Input::Command(command)),
             Step::Rules(decision) => {
-                self.world.rules_changed();
+                if took_effect(decision) {
+                    self.world.rules_changed();
+                }
                 self.replayed.decisions.push(decision.clone());
             }
             Step::Lost => self.replayed.lost += 1,
+        }
+    }
+
+    /// The rules that decide from here on.
+    fn rules_of(&mut self, version: Option<&str>) {
+        if let Some(version) = version {
+            let rules = self.tried.under(version);
+            if rules.hash != self.world.version() {
+                self.world.under(Arc::clone(rules));
+            }
         }
     }
 
@@ -257,7 +299,8 @@ impl Replay<'_> {
     fn fold(&mut self, id: EventId, input: Input) {
         let folded = self.world.fold(Work::local(id, Trace::default(), input));
         let made = folded.rows.into_iter();
-        let made: Vec<Decision> = made.map(|row| Decision::of(row, &self.hash)).collect();
+        let made = made.map(|row| Decision::of(row, self.world.version()));
+        let made: Vec<Decision> = made.collect();
         self.compare(id, &made);
         let parted = made.iter().any(|made| self.is_apart(&made.correlation_key));
         self.replayed.decisions.extend(made);

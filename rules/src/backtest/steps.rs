@@ -25,7 +25,7 @@ pub(super) enum Step<'a> {
     Message(&'a Message),
     Timer(Timer),
     Command(EventId, Command),
-    /// Other rules became active then; the decision is kept as it was.
+    /// Other rules became active then, or were refused; the decision is kept as it was.
     Rules(&'a Decision),
     /// The input is in no topic any more.
     Lost,
@@ -34,7 +34,15 @@ pub(super) enum Step<'a> {
 /// The past, in the order in which it is folded.
 pub(super) struct Steps<'a> {
     pub(super) order: Order,
-    pub(super) steps: Vec<(Timestamp, Step<'a>)>,
+    pub(super) steps: Vec<Placed<'a>>,
+}
+
+/// A step at its time.
+pub(super) struct Placed<'a> {
+    pub(super) at: Timestamp,
+    /// Hash of the rule set that was in force, where the log says so.
+    pub(super) version: Option<&'a str>,
+    pub(super) step: Step<'a>,
 }
 
 impl<'a> Steps<'a> {
@@ -64,7 +72,7 @@ impl<'a> Steps<'a> {
 
     /// The last moment that the past knows of.
     pub(super) fn end(&self) -> Option<Timestamp> {
-        self.steps.iter().map(|(at, _)| *at).max()
+        self.steps.iter().map(|placed| placed.at).max()
     }
 }
 
@@ -78,7 +86,7 @@ fn begins_late(decisions: &[Decision]) -> bool {
     first.into_values().any(|seq| seq > 1)
 }
 
-fn in_order(recorded: &Recorded) -> Vec<(Timestamp, Step<'_>)> {
+fn in_order(recorded: &Recorded) -> Vec<Placed<'_>> {
     let by_id: HashMap<_, _> = recorded
         .messages
         .iter()
@@ -89,7 +97,11 @@ fn in_order(recorded: &Recorded) -> Vec<(Timestamp, Step<'_>)> {
     for decision in &recorded.decisions {
         // an event that touches two correlations has two rows, and is folded once
         if seen.insert(decision.event_id) {
-            steps.push((decision.at, step(decision, &by_id)));
+            steps.push(Placed {
+                at: decision.at,
+                version: Some(&decision.rules_version),
+                step: step(decision, &by_id),
+            });
         }
     }
     steps
@@ -112,7 +124,7 @@ fn step<'a>(decision: &'a Decision, messages: &HashMap<uuid::Uuid, &'a Message>)
 }
 
 /// Messages by (at, topic, partition, offset); each event once.
-fn estimated<'a>(messages: impl Iterator<Item = &'a Message>) -> Vec<(Timestamp, Step<'a>)> {
+fn estimated<'a>(messages: impl Iterator<Item = &'a Message>) -> Vec<Placed<'a>> {
     let mut messages: Vec<&Message> = messages.collect();
     messages.sort_by_key(|message| {
         let event = &message.event;
@@ -125,7 +137,11 @@ fn estimated<'a>(messages: impl Iterator<Item = &'a Message>) -> Vec<(Timestamp,
             Some(command) => Step::Command(message.event.id(), command),
             None => Step::Message(message),
         };
-        (message.event.at(), step)
+        Placed {
+            at: message.event.at(),
+            version: None,
+            step,
+        }
     };
     messages.into_iter().map(step).collect()
 }

@@ -10,7 +10,7 @@ use shared_events::{ActionId, EventId, IncidentId, action::ActionRequested};
 
 use crate::{
     batch::{Batch, Produced},
-    domain::{Correlation, Phase, RuleSet, Timer},
+    domain::{Budget, Correlation, Phase, RuleSet, Timer},
     fold,
     load::{self, Known},
     save,
@@ -25,6 +25,8 @@ pub(super) struct World {
     /// The incident that each correlation has in `known`.
     incidents: HashMap<String, IncidentId>,
     timers: BTreeMap<EventId, Timer>,
+    /// What was asked for of all targets, while an input does not touch it.
+    total: Option<Budget>,
 }
 
 /// What an input gave.
@@ -43,7 +45,7 @@ impl World {
                 targets: BTreeMap::new(),
                 everything: None,
                 // kept from input to input
-                total: Some(crate::domain::Budget::default()),
+                total: Some(Budget::default()),
                 changes: crate::changes::Changes::default(),
                 plans: HashMap::new(),
                 produced: Produced::default(),
@@ -51,7 +53,18 @@ impl World {
             known: Known::default(),
             incidents: HashMap::new(),
             timers: BTreeMap::new(),
+            total: None,
         }
+    }
+
+    /// Decides under these rules from now on.
+    pub(super) fn under(&mut self, rules: Arc<RuleSet>) {
+        self.batch.rules = rules;
+    }
+
+    /// Hash of the rules that are decided under.
+    pub(super) fn version(&self) -> &str {
+        &self.batch.rules.hash
     }
 
     /// Whether this action was asked for here.
@@ -77,6 +90,8 @@ impl World {
             fold::fold(&mut self.batch, work);
         }
         self.batch.plans.clear();
+        let total = self.total.take();
+        self.batch.total = self.batch.total.take().or(total);
         self.save()
     }
 
@@ -100,6 +115,11 @@ impl World {
         }
         for name in &plan.targets {
             batch.targets.entry(name.clone()).or_default();
+        }
+        // the engine reads it only where it matters, and the log says what was read
+        let limited = batch.rules.limits.is_set() && !plan.targets.is_empty();
+        if !limited && !load::about_all(work) {
+            self.total = batch.total.take();
         }
         batch.plans.insert(work.id, plan);
     }

@@ -54,6 +54,8 @@ pub struct ConditionSeen {
     /// Missing when it cannot be told, which counts as false.
     pub value: Option<bool>,
     pub error: Option<String>,
+    /// With values in the place of what it compares: `0.84 > 0.9`.
+    pub worked_out: String,
     pub steps: Vec<Step>,
 }
 
@@ -126,6 +128,7 @@ fn condition(when: &Condition, rule: &Rule, seen: &Seen<'_>) -> ConditionSeen {
         source: when.source().to_owned(),
         value,
         error,
+        worked_out: when.worked_out(&facts),
         steps: when.steps(&facts),
     }
 }

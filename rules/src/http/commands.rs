@@ -23,9 +23,9 @@ const LONGEST: usize = 1000;
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Because {
-    #[schema(example = "ana")]
+    #[schema(example = "ana", min_length = 1, max_length = 1000)]
     pub(super) actor: String,
-    #[schema(example = "the upstream is back")]
+    #[schema(example = "the upstream is back", min_length = 1, max_length = 1000)]
     pub(super) reason: String,
 }
 

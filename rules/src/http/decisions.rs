@@ -115,7 +115,7 @@ impl From<StoredOutcome> for RuleOutcome {
     ("incident_id" = Option<Uuid>, Query, description = "about this incident"),
     ("correlation_key" = Option<String>, Query, description = "under this key"),
     ("rule" = Option<String>, Query, description = "the answers of this rule only; without another filter, decisions that it answered"),
-    ("limit" = Option<u16>, Query, description = "1 to 500, else 50"),
+    ("limit" = Option<u16>, Query, description = "1 to 500, else 50", minimum = 1, maximum = 500),
     ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before"),
 ), responses(
     (status = 200, description = "a page; it may be short and still have a next one", body = Page<Decision>),

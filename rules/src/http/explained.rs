@@ -51,6 +51,9 @@ struct ConditionItem {
     /// Missing when it cannot be told, which counts as false
     value: Option<bool>,
     error: Option<String>,
+    /// With values in the place of what it compares
+    #[schema(example = "0.84 > 0.9")]
+    worked_out: String,
     /// Each sub-expression, inner ones first
     steps: Vec<StepItem>,
 }
@@ -146,6 +149,7 @@ impl From<ConditionSeen> for ConditionItem {
             source: seen.source,
             value: seen.value,
             error: seen.error,
+            worked_out: seen.worked_out,
             steps: steps.collect(),
         }
     }

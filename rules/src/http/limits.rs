@@ -45,7 +45,9 @@ pub(super) struct CloseOrder {
     #[serde(default = "all")]
     #[schema(example = "app", default = "*")]
     target: String,
+    #[schema(min_length = 1, max_length = 1000)]
     actor: String,
+    #[schema(min_length = 1, max_length = 1000)]
     reason: String,
 }
 

@@ -8,6 +8,7 @@ mod limits;
 mod pauses;
 mod query;
 mod rules;
+mod sets;
 mod shadows;
 mod versions;
 
@@ -34,6 +35,7 @@ pub(crate) fn router(api: Api) -> OpenApiRouter {
         .routes(routes!(versions::list))
         .routes(routes!(versions::text))
         .routes(routes!(versions::rollback))
+        .routes(routes!(sets::show))
         .routes(routes!(shadows::report))
         .routes(routes!(rules::show))
         .routes(routes!(rules::reload))

@@ -24,9 +24,9 @@ const LONGEST: TimeDelta = TimeDelta::days(366);
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PauseOrder {
-    #[schema(example = "ana")]
+    #[schema(example = "ana", min_length = 1, max_length = 1000)]
     actor: String,
-    #[schema(example = "deploy")]
+    #[schema(example = "deploy", min_length = 1, max_length = 1000)]
     reason: String,
     /// How long; with neither this nor `until`, until resumed
     #[serde(rename = "for")]

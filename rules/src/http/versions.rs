@@ -39,6 +39,8 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// One change of the rules.
 #[derive(Debug, Serialize, ToSchema)]
+// `Version` is what /version answers, of every service
+#[schema(as = RulesVersion)]
 pub(super) struct Version {
     number: i64,
     /// SHA-256 of the rules file
@@ -103,8 +105,11 @@ pub(super) struct Asked {
 #[serde(deny_unknown_fields)]
 pub(super) struct Rollback {
     /// Hash of a rules file that was in force, or how it begins
+    #[schema(pattern = "^[0-9a-fA-F]{4,64}$")]
     hash: String,
+    #[schema(min_length = 1, max_length = 1000)]
     actor: String,
+    #[schema(min_length = 1, max_length = 1000)]
     reason: String,
 }
 
@@ -154,9 +159,10 @@ fn at(change: &rule_changes::Change) -> Option<Place> {
 
 /// The text of a rules file that is or was in force; `current` is the one that is.
 #[utoipa::path(get, path = "/api/v1/rules/versions/{hash}", tag = "rules",
-    params(("hash" = String, Path, description = "SHA-256 of the file, how it begins (4 digits or more), or `current`")),
+    params(("hash" = String, Path, description = "SHA-256 of the file, how it begins (4 digits or more), or `current`",
+        pattern = "^(current|[0-9a-fA-F]{4,64})$")),
     responses(
-        (status = 200, description = "the file", body = String, content_type = "application/yaml"),
+        (status = 200, description = "the file", body = serde_json::Value, content_type = "application/yaml"),
         (status = 404, description = "no such file", body = Problem, content_type = "application/problem+json"),
         (status = "default", description = "a problem", body = Problem, content_type = "application/problem+json"),
     ))]
@@ -222,7 +228,7 @@ async fn named(api: &Api, prefix: &str) -> Result<rule_changes::File, Problem> {
 #[utoipa::path(put, path = "/api/v1/rules", tag = "rules",
     params(("actor" = Option<String>, Query, description = "who"), ("reason" = Option<String>, Query, description = "why"),
         ("dry_run" = Option<bool>, Query, description = "only say what would happen"), ("If-Match" = String, Header, description = "`\"hash\"` of the file that it takes the place of, or `*`")),
-    request_body(content = String, content_type = "application/yaml"),
+    request_body(content = serde_json::Value, content_type = "application/yaml"),
     responses(
         (status = 200, description = "in force (or, for a dry run, valid)", body = Applied),
         (status = 202, description = "accepted; it has not come back through the topic yet", body = Applied),

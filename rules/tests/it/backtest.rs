@@ -5,7 +5,8 @@ use std::sync::Arc;
 use anyhow::Result;
 use rules::{
     backtest::{
-        Assume, Decision, DifferenceKind, Message, Order, Recorded, Report, Window, replay, report,
+        Assume, Decision, DifferenceKind, Message, Order, Recorded, Report, Tried, Window, replay,
+        report,
     },
     domain::RuleSet,
     files::{Source, Sources, compile},
@@ -101,7 +102,7 @@ async fn requested(engine: &Engine) -> Result<Vec<ActionRequested>> {
 fn tried(past: &Recorded, text: &str, assume: Assume) -> Result<Report> {
     let set = rules(text)?;
     let hash = set.hash.clone();
-    let replayed = replay(past, set, assume, &mut |_, _| {});
+    let replayed = replay(past, &Tried::throughout(set), assume, &mut |_, _| {});
     Ok(report(&past.decisions, replayed, &hash, Window::default()))
 }
 

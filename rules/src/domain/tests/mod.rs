@@ -3,6 +3,7 @@
 mod acting;
 mod commands;
 mod ending;
+mod facts;
 mod life;
 mod limits;
 mod properties;
