@@ -2,7 +2,9 @@
 
 mod command;
 mod incidents;
+mod outbox;
 mod parts;
 mod past;
+mod rebuild;
 mod rules;
 mod topics;

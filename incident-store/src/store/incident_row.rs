@@ -164,7 +164,7 @@ const fn said<T>(stamp: i64, value: T) -> Said<T> {
     }
 }
 
-pub(super) fn json<T: serde::Serialize>(value: &T) -> Value {
+pub(super) fn json<T: Serialize>(value: &T) -> Value {
     serde_json::to_value(value).expect("lists and maps with string keys only")
 }
 

@@ -6,7 +6,7 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 use service_kit::{Problem, content::Content};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
 use super::Api;
 use crate::store::{content, rule_sets};
@@ -21,7 +21,7 @@ pub(super) async fn all(State(api): State<Api>) -> Result<Json<Content>, Problem
 }
 
 /// Which item.
-#[derive(Debug, Deserialize, IntoParams)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct ItemOf {
     /// Its id in `/api/v1/content`

@@ -1,5 +1,4 @@
 //! What waits for Kafka, and what people do about it: the same API in every service.
-#![expect(unused_qualifications, reason = "utoipa's macro writes them")]
 
 mod resend;
 
@@ -13,7 +12,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 use tokio::sync::Notify;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
@@ -41,7 +40,7 @@ pub fn outbox(desk: Desk) -> OpenApiRouter {
         .with_state(desk)
 }
 
-#[derive(Debug, Deserialize, IntoParams)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 struct Listing {
     /// `parked`: given up until a person decides; `held` (default): those and what was put off; `all`
@@ -243,7 +242,7 @@ struct InterventionItem {
     events: i64,
 }
 
-#[derive(Debug, Deserialize, IntoParams)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 struct Newest {
     /// At most so many, 1 to 500
