@@ -175,7 +175,7 @@ async fn the_topics_make_what_the_services_have() {
     plant(
         &stack,
         2,
-        "UPDATE incidents SET status = 'resolved' WHERE true",
+        "UPDATE incidents SET status = 'failed' WHERE true",
     )
     .await;
     differs(&stack, "incident-store", "/incident/status").await;
@@ -191,8 +191,8 @@ async fn the_topics_make_what_the_services_have() {
     plant(
         &stack,
         1,
-        "UPDATE correlations SET memory = jsonb_set(memory, '{incident,title}', '\"x\"')
-         WHERE memory -> 'incident' ? 'title'",
+        "UPDATE correlations SET memory = memory || '{\"over\": []}'
+         WHERE jsonb_array_length(memory -> 'over') > 0",
     )
     .await;
     differs(&stack, "rules", "correlation ").await;
