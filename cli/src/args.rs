@@ -5,10 +5,14 @@ mod nouns;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use self::nouns::{
-    ActionCommand, AlertCommand, DecisionCommand, DlqCommand, DlqList, PauseArgs, Redrive,
-    ResumeArgs, TailArgs, TargetCommand, TopicCommand, What,
+    ActionCommand, AlertCommand, DecisionCommand, DlqCommand, DlqList, OutboxCommand, OutboxList,
+    OutboxResend, OutboxRetry, PauseArgs, Redrive, ResumeArgs, Service, TailArgs, TargetCommand,
+    TopicCommand, What,
 };
-use crate::{backtest::BacktestArgs, export::ExportFormat, rules::RulesCommand, why::WhyArgs};
+use crate::{
+    backtest::BacktestArgs, export::ExportFormat, rebuild::RebuildArgs, rules::RulesCommand,
+    why::WhyArgs,
+};
 
 /// EventPulse from the command line: incidents, people's verbs, topics, and what is wrong.
 #[derive(Debug, Parser)]
@@ -165,6 +169,11 @@ pub(crate) enum Command {
     /// Dead letters: events that a service could not handle
     #[command(subcommand)]
     Dlq(DlqCommand),
+    /// Events that wait for Kafka, and those that it refused or lost
+    #[command(subcommand)]
+    Outbox(OutboxCommand),
+    /// Fold the topics once more and compare with what a service has
+    Rebuild(RebuildArgs),
     /// Look at every part and say what to do about what is wrong
     Doctor,
     /// Completions for a shell, on standard output

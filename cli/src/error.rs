@@ -35,6 +35,8 @@ pub(crate) enum Error {
     NoTopic { topic: String, brokers: String },
     #[error("there is no dead letter {id}; `eventpulse dlq ls` lists them")]
     NoLetter { id: String },
+    #[error("no event that begins with {id} is held; `eventpulse outbox list` lists them")]
+    NoneHeld { id: String },
     #[error(transparent)]
     Rules(#[from] rules::files::Error),
     #[error("{0}")]
@@ -56,7 +58,10 @@ impl Error {
     /// As `--help` lists them.
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
-            Self::Refused { status: 404, .. } | Self::NoTopic { .. } | Self::NoLetter { .. } => 3,
+            Self::Refused { status: 404, .. }
+            | Self::NoTopic { .. }
+            | Self::NoLetter { .. }
+            | Self::NoneHeld { .. } => 3,
             Self::Refused {
                 status: 409 | 412 | 428,
                 ..

@@ -11,8 +11,10 @@ mod export;
 mod incident;
 mod kafka;
 mod list;
+mod outbox;
 mod output;
 mod profile;
+mod rebuild;
 mod rules;
 mod topic;
 mod verbs;
@@ -114,6 +116,8 @@ async fn run(cli: Cli) -> Result<(), Error> {
             DlqCommand::Show { id } => dlq::show(&servers, &client, output, &id).await,
             DlqCommand::Redrive(args) => dlq::redrive(&servers, output, &args).await,
         },
+        Command::Outbox(command) => outbox::run(&client, output, &command).await,
+        Command::Rebuild(args) => rebuild::run(&servers, &client, output, &args).await,
         Command::Doctor => doctor::doctor(&servers, &client, output).await,
         Command::Completions { shell } => {
             let mut command = Cli::command();

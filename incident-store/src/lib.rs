@@ -3,6 +3,7 @@
 pub mod config;
 pub mod domain;
 mod http;
+pub mod rebuild;
 pub mod service;
 mod stewards;
 pub mod store;

@@ -7,6 +7,7 @@
 //! | `/readyz[?verbose]` (`/-/ready`) | 503 while a gate is closed; `verbose` lists every check |
 //! | `/metrics` | Prometheus |
 //! | `/version` | what is running |
+//! | `/api/v1/outbox` | what waits for Kafka, and what people do about it |
 //! | `/openapi.json` | the API of the service and these, OpenAPI 3.1 |
 //!
 //! A service hands over an [`OpenApiRouter`]: each handler carries `#[utoipa::path(..)]` and is
@@ -36,6 +37,7 @@
 mod body;
 mod edge;
 mod operations;
+mod outbox;
 mod problem;
 mod server;
 mod stall;
@@ -48,6 +50,7 @@ pub use utoipa_axum::{router::OpenApiRouter, routes};
 pub use self::{
     edge::{Edge, edge},
     operations::{Gate, Operations, operations},
+    outbox::{Desk, outbox},
     problem::Problem,
     server::serve,
 };

@@ -12,6 +12,7 @@
 //! | transactions that survive a dropped caller | [`tx`] |
 //! | what was seen before | [`inbox`] |
 //! | what others must hear | [`outbox`], [`relay`] |
+//! | what the tables hold, as hashes | [`content`] |
 //! | Kafka in | [`consumer`], [`dlq`] |
 //! | what handlers and workers use | [`kit`], [`Worker`] |
 //! | start and stop | [`run`] |
@@ -25,6 +26,7 @@ pub mod batch;
 pub mod clock;
 pub mod config;
 pub mod consumer;
+pub mod content;
 mod database;
 pub mod dlq;
 pub mod error;

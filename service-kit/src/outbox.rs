@@ -3,6 +3,9 @@
 //! Order comes from one row per (topic, key) in `outbox_keys`: taking the next sequence locks it
 //! to the end of the transaction, so sequence order is commit order, whoever writes.
 
+pub mod held;
+pub mod resend;
+
 use std::collections::BTreeMap;
 
 use shared_events::{Envelope, codec};

@@ -42,7 +42,7 @@ use crate::{
     consumer::{self, Consumer, Watermarks},
     database,
     error::chain,
-    http::{self, Edge, Gate, Limits, Operations},
+    http::{self, Desk, Edge, Gate, Limits, Operations},
     kafka::Cluster,
     kit::Inner,
     outbox::Source,
@@ -200,7 +200,11 @@ fn begin<S: Service>(kit: &Kit<S>, running: &mut Running, own: Parts, gate: &Gat
     for worker in own.workers {
         running.intake(worker);
     }
-    gate.open(own.router);
+    let desk = Desk {
+        pool: kit.pool().clone(),
+        wake: Arc::clone(&kit.handler().wake),
+    };
+    gate.open(own.router.merge(http::outbox(desk)));
 }
 
 fn consumer_part<S: Service>(kit: &Kit<S>) -> Worker {

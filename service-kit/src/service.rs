@@ -94,8 +94,8 @@ pub struct Work<I> {
 pub enum Origin {
     /// A record of a topic: claimed in the inbox.
     Kafka(Arc<Delivery>),
-    /// A record that was a dead letter and that a person asked for again: claimed in the inbox, and
-    /// out of the order of its key.
+    /// A record that was a dead letter or that the broker had lost, and that a person asked for
+    /// again: claimed in the inbox, and out of the order of its key.
     Redriven(Arc<Delivery>),
     /// This service itself (HTTP, timer, worker): not claimed in the inbox.
     Local,

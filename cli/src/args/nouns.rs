@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::{Because, Limit};
 use crate::alert::SendArgs;
@@ -181,4 +181,77 @@ pub(crate) struct Redrive {
     pub(crate) dry_run: bool,
     #[command(flatten)]
     pub(crate) because: Because,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum OutboxCommand {
+    /// Events that Kafka refused or that were put off; oldest first
+    List(OutboxList),
+    /// Send held events once more, once the cause is mended
+    Retry(OutboxRetry),
+    /// Never send a parked event, so that those behind it go; its bytes are kept
+    Skip {
+        /// Event id or its first 6 or more digits
+        id: String,
+        #[command(flatten)]
+        because: Because,
+    },
+    /// Send events again that a broker has lost with its disk: what was handled is known by its id
+    Resend(OutboxResend),
+    /// Who retried, skipped and resent what, and why; newest first
+    Log {
+        #[command(flatten)]
+        limit: Limit,
+    },
+}
+
+/// Which waiting events.
+#[derive(Debug, Args)]
+pub(crate) struct OutboxList {
+    /// Only of this service; repeatable
+    #[arg(long)]
+    pub(crate) service: Vec<Service>,
+    /// Everything that waits
+    #[arg(long)]
+    pub(crate) all: bool,
+    #[command(flatten)]
+    pub(crate) limit: Limit,
+}
+
+/// Which held events to send.
+#[derive(Debug, Args)]
+pub(crate) struct OutboxRetry {
+    /// Event ids or their first 6 or more digits
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    pub(crate) ids: Vec<String>,
+    /// Every parked event
+    #[arg(long)]
+    pub(crate) all: bool,
+    #[command(flatten)]
+    pub(crate) because: Because,
+}
+
+/// What to send again.
+#[derive(Debug, Args)]
+pub(crate) struct OutboxResend {
+    /// Events that were sent from this time on (RFC 3339), or since so long ago (2h)
+    #[arg(long)]
+    pub(crate) since: String,
+    /// Only of this service; repeatable
+    #[arg(long)]
+    pub(crate) service: Vec<Service>,
+    /// Only count them
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) because: Because,
+}
+
+/// A service, by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Service {
+    Ingest,
+    Rules,
+    ActionRunner,
+    IncidentStore,
 }

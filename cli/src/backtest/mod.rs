@@ -1,6 +1,6 @@
 //! `backtest`: a rule set over the real past, in memory. Nothing is written anywhere.
 
-mod read;
+pub(crate) mod read;
 mod show;
 mod then;
 
@@ -138,14 +138,14 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             terminal: std::io::stderr().is_terminal(),
             last: None,
         }
     }
 
-    fn say(&mut self, words: &str) {
+    pub(crate) fn say(&mut self, words: &str) {
         let rest = if self.terminal { 100 } else { 2_000 };
         let now = std::time::Instant::now();
         let due = self
@@ -162,7 +162,7 @@ impl Progress {
         }
     }
 
-    fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         if self.terminal && self.last.take().is_some() {
             eprint!("\r\u{1b}[K");
         }

@@ -1,31 +1,19 @@
 //! Reads the past: decisions from the Rule Engine, events from the topics.
 
-use std::collections::{BTreeSet, HashMap};
-
-use futures::StreamExt;
-use rdkafka::{
-    Message as _, Offset, TopicPartitionList,
-    consumer::{Consumer, StreamConsumer},
-    error::KafkaError,
-    message::{Headers, OwnedMessage},
-};
 use rules::backtest::{Decision, Event, Message};
-use serde_json::Value;
-use shared_events::{
-    ActionEvent, AlertEvent, Envelope, Topic, TopicEvent,
-    codec::{self, Writer},
-};
+use shared_events::{ActionEvent, AlertEvent, Topic, TopicEvent, codec};
 
 use super::Progress;
 use crate::{
     args::Servers,
     client::{Client, Server},
     error::{Error, chain},
-    kafka::{self, failed},
+    kafka,
+    topic::record::{self, Opened, Opener},
 };
 
 /// Every decision, oldest first.
-pub(super) async fn decisions(
+pub(crate) async fn decisions(
     client: &Client,
     progress: &mut Progress,
 ) -> Result<Vec<Decision>, Error> {
@@ -60,12 +48,8 @@ pub(super) async fn messages(
     progress: &mut Progress,
 ) -> Result<Vec<Message>, Error> {
     let topics = kafka::topics(servers).await?;
-    let mut reader = Reader {
-        client,
-        writers: HashMap::new(),
-        messages: Vec::new(),
-        unreadable: 0,
-    };
+    let mut opener = Opener::new(client);
+    let (mut messages, mut unreadable) = (Vec::new(), 0);
     for family in [Topic::Alert, Topic::Action] {
         let name = format!("{}{}", servers.topic_prefix, family.name());
         let Some(topic) = topics.iter().find(|topic| topic.name == name) else {
@@ -74,116 +58,41 @@ pub(super) async fn messages(
                 brokers: servers.brokers.clone(),
             });
         };
-        reader.read(servers, topic, family, progress).await?;
+        record::read(servers, topic, None, async |record| {
+            let opened = opener.open(&record).await;
+            match opened.and_then(|opened| message(family, &opened)) {
+                Ok(message) => messages.extend(message),
+                Err(_) => unreadable += 1,
+            }
+            progress.say(&format!("reading {name}: {}", messages.len()));
+        })
+        .await?;
     }
-    if reader.unreadable > 0 {
+    if unreadable > 0 {
         eprintln!(
-            "eventpulse: {} records cannot be read and are left out, as the Rule Engine did: see the dead letters",
-            reader.unreadable
+            "eventpulse: {unreadable} records cannot be read and are left out, as the Rule Engine did: see the dead letters"
         );
     }
-    Ok(reader.messages)
+    Ok(messages)
 }
 
-struct Reader<'a> {
-    client: &'a Client,
-    writers: HashMap<u32, Option<Writer>>,
-    messages: Vec<Message>,
-    unreadable: usize,
-}
-
-impl Reader<'_> {
-    async fn read(
-        &mut self,
-        servers: &Servers,
-        topic: &kafka::Topic,
-        family: Topic,
-        progress: &mut Progress,
-    ) -> Result<(), Error> {
-        let wrap = |source| failed(servers, "reading", source);
-        let consumer: StreamConsumer = kafka::config(servers).create().map_err(wrap)?;
-        let mut open = BTreeSet::new();
-        let mut partitions = TopicPartitionList::new();
-        for (partition, (low, high)) in &topic.partitions {
-            if high > low {
-                open.insert(*partition);
-                let from = Offset::Offset(*low);
-                partitions
-                    .add_partition_offset(&topic.name, *partition, from)
-                    .map_err(wrap)?;
-            }
-        }
-        consumer.assign(&partitions).map_err(wrap)?;
-        let mut stream = consumer.stream();
-        while !open.is_empty() {
-            match stream.next().await {
-                Some(Ok(record)) => self.keep(family, &record.detach()).await,
-                Some(Err(KafkaError::PartitionEOF(partition))) => {
-                    open.remove(&partition);
-                }
-                Some(Err(source)) => return Err(wrap(source)),
-                None => break,
-            }
-            progress.say(&format!("reading {}: {}", topic.name, self.messages.len()));
-        }
-        Ok(())
-    }
-
-    async fn keep(&mut self, family: Topic, record: &OwnedMessage) {
-        match self.event(family, record).await {
-            Ok(Some(event)) => self.messages.push(Message {
-                partition: record.partition(),
-                offset: record.offset(),
-                event,
-            }),
-            // a type that this build does not know: the Rule Engine skips it too
-            Ok(None) => {}
-            Err(_) => self.unreadable += 1,
-        }
-    }
-
-    async fn event(
-        &mut self,
-        family: Topic,
-        record: &OwnedMessage,
-    ) -> Result<Option<Event>, String> {
-        let headers: Vec<(String, Vec<u8>)> = record
-            .headers()
-            .into_iter()
-            .flat_map(Headers::iter)
-            .map(|header| {
-                let value = header.value.unwrap_or_default().to_vec();
-                (header.key.to_owned(), value)
-            })
-            .collect();
-        let envelope = Envelope::from_headers(&headers).map_err(|error| chain(&error))?;
-        let value = record.payload().unwrap_or_default();
-        let (id, datum) = codec::unframe(value).map_err(|error| chain(&error))?;
-        let writer = match codec::writer(&envelope.dataschema) {
-            Some(writer) => writer,
-            None => self.fetched(id).await.ok_or("an unknown schema")?,
-        };
-        let kind = envelope.event_type.as_str();
-        let wrong = |error: codec::Error| chain(&error);
-        Ok(match family {
-            Topic::Alert => AlertEvent::decode(kind, &writer, datum)
-                .map_err(wrong)?
-                .map(Event::from),
-            Topic::Action => ActionEvent::decode(kind, &writer, datum)
-                .map_err(wrong)?
-                .map(Event::from),
-            _ => None,
-        })
-    }
-
-    async fn fetched(&mut self, id: u32) -> Option<Writer> {
-        if !self.writers.contains_key(&id) {
-            let path = format!("/schemas/ids/{id}");
-            let answer = self.client.get(Server::Registry, &path, &[]).await;
-            let text = answer.unwrap_or(Value::Null);
-            let text = text["schema"].as_str().unwrap_or_default();
-            self.writers.insert(id, Writer::parse(text).ok());
-        }
-        self.writers.get(&id).cloned().flatten()
-    }
+/// None: a type that this build does not know, which the Rule Engine skips too.
+fn message(family: Topic, opened: &Opened) -> Result<Option<Message>, String> {
+    let kind = opened.envelope.event_type.as_str();
+    let wrong = |error: codec::Error| chain(&error);
+    let (writer, datum) = (&opened.writer, opened.datum.as_slice());
+    let event = match family {
+        Topic::Alert => AlertEvent::decode(kind, writer, datum)
+            .map_err(wrong)?
+            .map(Event::from),
+        Topic::Action => ActionEvent::decode(kind, writer, datum)
+            .map_err(wrong)?
+            .map(Event::from),
+        _ => None,
+    };
+    Ok(event.map(|event| Message {
+        partition: opened.partition,
+        offset: opened.offset,
+        event,
+    }))
 }

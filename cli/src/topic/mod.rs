@@ -2,6 +2,7 @@
 
 mod decode;
 mod json;
+pub(crate) mod record;
 mod tail;
 
 use serde_json::{Value, json};

@@ -26,7 +26,7 @@ use crate::command::{Cli, NOWHERE};
 
 /// A store with one incident that failed, without Kafka.
 pub(crate) struct Store {
-    handler: Handler<IncidentStore<false>>,
+    pub(crate) handler: Handler<IncidentStore<false>>,
     shutdown: CancellationToken,
     pub(crate) cli: Cli,
     _database: Database,

@@ -3,7 +3,9 @@
 mod command;
 mod documents;
 mod incidents;
+mod outbox;
 mod parts;
 mod past;
+mod rebuild;
 mod rules;
 mod topics;

@@ -13,16 +13,17 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{command::Cli, topics::registry};
 
-const RULES: &str = include_str!("../../../demo/config/rules/fast/rules.yaml");
+pub(crate) const RULES: &str = include_str!("../../../demo/config/rules/fast/rules.yaml");
 const TARGETS: &str = include_str!("../../../demo/config/rules/fast/targets.yaml");
 
 /// Ingest, Rules and Incident Store in this process.
 pub(crate) struct Stack {
     pub(crate) cli: Cli,
-    topics: TestTopics,
+    pub(crate) topics: TestTopics,
     folder: tempfile::TempDir,
     pub(crate) shutdown: CancellationToken,
-    _databases: Vec<Database>,
+    /// Of Ingest, Rules and Incident Store.
+    pub(crate) databases: Vec<Database>,
 }
 
 impl Stack {
@@ -35,7 +36,7 @@ impl Stack {
             topics: TestTopics::fresh().await,
             folder,
             shutdown: CancellationToken::new(),
-            _databases: Vec::new(),
+            databases: Vec::new(),
         };
         stack.cli.brokers = stack.topics.brokers.clone();
         stack.cli.prefix = stack.topics.prefix.clone();
@@ -54,7 +55,7 @@ impl Stack {
             &registry(),
             &self.topics.prefix,
         );
-        self._databases.push(database);
+        self.databases.push(database);
         kit
     }
 
@@ -106,7 +107,7 @@ impl Stack {
     }
 
     /// Posts alerts as Alertmanager does, until Ingest is there.
-    async fn post(&self, alerts: Value) {
+    pub(crate) async fn post(&self, alerts: Value) {
         let body = json!({
             "version": "4", "groupKey": "g", "truncatedAlerts": 0, "status": "firing",
             "receiver": "eventpulse", "groupLabels": {}, "commonLabels": {},
@@ -128,7 +129,7 @@ impl Stack {
     }
 
     /// Waits until `arguments` print JSON that is as wanted.
-    async fn until(&self, arguments: &[&str], wanted: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) async fn until(&self, arguments: &[&str], wanted: impl Fn(&Value) -> bool) -> Value {
         let words = arguments.join(" ");
         wait_for(&words, async || {
             let ran = self.cli.run(arguments).await;
@@ -155,7 +156,7 @@ pub(crate) async fn port() -> (TcpListener, String) {
     (listener, url)
 }
 
-fn alert(name: &str, value: &str) -> Value {
+pub(crate) fn alert(name: &str, value: &str) -> Value {
     json!({
         "status": "firing", "labels": labels(name),
         "annotations": {"summary": format!("{name} of app"), "value": value},
@@ -174,7 +175,7 @@ fn labels(name: &str) -> Labels {
     .into()
 }
 
-fn has(count: usize) -> impl Fn(&Value) -> bool {
+pub(crate) fn has(count: usize) -> impl Fn(&Value) -> bool {
     move |found| found.as_array().is_some_and(|items| items.len() >= count)
 }
 

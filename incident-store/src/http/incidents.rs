@@ -6,7 +6,7 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use service_kit::http::Problem;
+use service_kit::{content::Content, http::Problem};
 
 use super::{
     Api, Error, cursor, dto,
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::store::{
     Stored, as_of,
-    hash::{self, ContentHash},
+    content::{self, ContentHash},
     list::{self, Page},
     story,
 };
@@ -158,7 +158,35 @@ pub(super) async fn actions(
 #[utoipa::path(get, path = "/api/v1/content-hash", tag = "incidents",
     responses((status = 200, body = Object)))]
 pub(super) async fn content_hash(State(api): State<Api>) -> Result<Json<ContentHash>, Error> {
-    Ok(Json(hash::content(&api.pool).await?))
+    Ok(Json(content::hash(&api.pool).await?))
+}
+
+/// The hash of every incident in one snapshot, and how far the topics were read for it: what
+/// `eventpulse rebuild incident-store --verify` compares with the topics.
+#[utoipa::path(get, path = "/api/v1/content", tag = "incidents",
+    responses((status = 200, body = Content)))]
+pub(super) async fn all_content(State(api): State<Api>) -> Result<Json<Content>, Error> {
+    Ok(Json(content::content(&api.pool).await?))
+}
+
+/// Which item of `/api/v1/content`.
+#[derive(Debug, serde::Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ItemOf {
+    /// Its id there
+    id: uuid::Uuid,
+}
+
+/// Everything that the tables hold of one incident, as it is hashed.
+#[utoipa::path(get, path = "/api/v1/content/item", tag = "incidents", params(ItemOf),
+    responses((status = 200, body = Object)))]
+pub(super) async fn one_content(
+    State(api): State<Api>,
+    Query(item): Query<ItemOf>,
+) -> Result<Json<serde_json::Value>, Error> {
+    let found = content::document(&api.pool, item.id).await?;
+    let found = found.ok_or_else(|| Error::Unknown(item.id.to_string()))?;
+    Ok(Json(found))
 }
 
 /// The one visible incident whose id begins with `id`.

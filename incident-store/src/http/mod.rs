@@ -65,6 +65,8 @@ pub(crate) fn router(api: Api) -> OpenApiRouter {
         .routes(routes!(incidents::actions))
         .routes(routes!(export::export))
         .routes(routes!(incidents::content_hash))
+        .routes(routes!(incidents::all_content))
+        .routes(routes!(incidents::one_content))
         .routes(routes!(stream::stream))
         .with_state(api)
 }

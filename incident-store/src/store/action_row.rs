@@ -1,5 +1,6 @@
 //! Table `actions`, there and back.
 
+use serde::Serialize;
 use serde_json::Value;
 use service_kit::Error;
 use shared_events::{ActionId, EventId, Timestamp};
@@ -12,7 +13,7 @@ use crate::domain::{
 };
 
 /// One row; the columns are documented in the migration.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct ActionRow {
     pub action_id: Uuid,
     pub incident_id: Uuid,

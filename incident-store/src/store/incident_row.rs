@@ -1,6 +1,6 @@
 //! Table `incidents`, there and back.
 
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use service_kit::Error;
 use shared_events::{IncidentId, Timestamp};
@@ -12,9 +12,11 @@ use crate::domain::{
 };
 
 /// One row; the columns are documented in the migration.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct IncidentRow {
     pub incident_id: Uuid,
+    /// Not part of the content: it counts how facts came.
+    #[serde(skip)]
     pub version: i64,
     pub status: Option<String>,
     pub needs_attention: bool,
@@ -162,7 +164,7 @@ const fn said<T>(stamp: i64, value: T) -> Said<T> {
     }
 }
 
-pub(super) fn json<T: serde::Serialize>(value: &T) -> Value {
+pub(super) fn json<T: Serialize>(value: &T) -> Value {
     serde_json::to_value(value).expect("lists and maps with string keys only")
 }
 

@@ -2,16 +2,12 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use service_kit::{Error, tx::in_tx};
+use service_kit::{Error, content::snapshot, tx::in_tx};
 use shared_events::Timestamp;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
-use super::{
-    IncidentRow, Stored,
-    incident_row::json,
-    load::{snapshot, with_actions},
-};
+use super::{IncidentRow, Stored, incident_row::json, load::with_actions};
 use shared_events::matcher::{Matcher, Test};
 
 /// What to list; an empty list or `None` restricts nothing.

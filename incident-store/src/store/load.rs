@@ -99,13 +99,3 @@ pub(crate) async fn known(
     .map_err(Error::database("looking for facts that are stored already"))?;
     Ok(known.into_iter().map(EventId).collect())
 }
-
-/// Makes every statement of this transaction see the same moment: an incident and its actions are
-/// two tables, and a reader must not get one of before and one of after. The first statement of it.
-pub(super) async fn snapshot(conn: &mut PgConnection) -> Result<(), Error> {
-    sqlx::query!("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        .execute(conn)
-        .await
-        .map_err(Error::database("taking a snapshot"))?;
-    Ok(())
-}

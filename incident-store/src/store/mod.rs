@@ -2,7 +2,7 @@
 
 pub mod action_row;
 pub mod as_of;
-pub mod hash;
+pub mod content;
 pub mod incident_row;
 pub mod list;
 pub mod load;

@@ -70,8 +70,8 @@ impl<const SAYS: bool> Stage<SAYS> {
     }
 
     /// The hash over everything that follows from the facts.
-    pub(crate) async fn hash(&self) -> incident_store::store::hash::ContentHash {
-        incident_store::store::hash::content(&self.handler.pool)
+    pub(crate) async fn hash(&self) -> incident_store::store::content::ContentHash {
+        incident_store::store::content::hash(&self.handler.pool)
             .await
             .expect("the hash")
     }

@@ -7,10 +7,12 @@
 //! | the tables of a running engine, in memory | `world` |
 //! | in which order what is folded | `steps`, `replay` |
 //! | how actions end that never happened | `assume` |
+//! | the tables once more, from the recorded order | `rebuild` |
 //! | what differs from what was decided then | `report` |
 
 mod assume;
 mod log;
+mod rebuild;
 mod replay;
 mod report;
 mod steps;
@@ -18,6 +20,7 @@ mod world;
 
 pub use assume::Assume;
 pub use log::{Answer, Decision, Event, Message, Recorded};
+pub use rebuild::{Events, Gap, Rebuilt, rebuild};
 pub use replay::{Assumed, Replayed, Tried, replay};
 pub use report::{Difference, DifferenceKind, Report, TableRow, Window, report};
 pub use steps::Order;

@@ -6,11 +6,14 @@ use std::{
 };
 
 use service_kit::Work;
-use shared_events::{ActionId, EventId, IncidentId, action::ActionRequested};
+use shared_events::{
+    ActionId, EventId, IncidentId,
+    action::{ALL_TARGETS, ActionRequested},
+};
 
 use crate::{
     batch::{Batch, Produced},
-    domain::{Budget, Correlation, Phase, RuleSet, Timer},
+    domain::{Budget, Correlation, Phase, RuleSet, Target, Timer},
     fold,
     load::{self, Known},
     save,
@@ -93,6 +96,53 @@ impl World {
         let total = self.total.take();
         self.batch.total = self.batch.total.take().or(total);
         self.save()
+    }
+
+    /// Decides under these rules from now on.
+    pub(super) fn use_rules(&mut self, rules: Arc<RuleSet>) {
+        self.batch.rules = rules;
+    }
+
+    /// These rules become the active ones: what fires in a current incident stays there.
+    pub(super) fn activate(&mut self, rules: Arc<RuleSet>) {
+        self.rules_changed();
+        self.use_rules(rules);
+    }
+
+    /// Decides about one input as the engine does, which reads what was asked of all targets together
+    /// only where limits make that a matter of the batch.
+    pub(super) fn fold_as_recorded(&mut self, work: Work<Input>) {
+        let mut works = vec![work];
+        load::refuse_unknown(&mut works, &self.known, &mut self.batch.produced);
+        for work in &works {
+            self.load(work);
+            let targets = self.batch.plans.get(&work.id);
+            let named = targets.is_some_and(|plan| !plan.targets.is_empty());
+            let total = self.batch.total.take();
+            let needed = self.batch.rules.limits.is_set() && named || load::about_all(work);
+            self.batch.total = total.clone().filter(|_| needed);
+            fold::fold(&mut self.batch, work);
+            self.batch.total = self.batch.total.take().or(total);
+        }
+        self.batch.plans.clear();
+        self.save();
+    }
+
+    /// Every correlation.
+    pub(super) fn correlations(&self) -> impl Iterator<Item = &Correlation> {
+        self.batch.correlations.values()
+    }
+
+    /// Every target, and what holds for all of them together.
+    pub(super) fn targets(&self) -> impl Iterator<Item = (&str, Target)> {
+        let all = Target {
+            pause: self.batch.everything.clone(),
+            budget: self.batch.total.clone().unwrap_or_default(),
+            ..Target::default()
+        };
+        let each = self.batch.targets.iter();
+        each.map(|(name, target)| (name.as_str(), target.clone()))
+            .chain([(ALL_TARGETS, all)])
     }
 
     fn load(&mut self, work: &Work<Input>) {

@@ -1,6 +1,7 @@
 //! Rules, decisions and what people command.
 
 mod commands;
+mod content;
 mod decisions;
 mod explain;
 mod explained;
@@ -49,6 +50,9 @@ pub(crate) fn router(api: Api) -> OpenApiRouter {
         .routes(routes!(pauses::resume))
         .routes(routes!(commands::retry))
         .routes(routes!(commands::close))
+        .routes(routes!(content::all))
+        .routes(routes!(content::item))
+        .routes(routes!(content::rule_set))
         .with_state(api)
 }
 

@@ -88,7 +88,7 @@ pub(crate) async fn save(conn: &mut PgConnection, changed: &[&Correlation]) -> R
     Ok(())
 }
 
-const fn phase(phase: Phase) -> &'static str {
+pub(crate) const fn phase(phase: Phase) -> &'static str {
     match phase {
         Phase::Open => "open",
         Phase::Failed => "failed",

@@ -1,6 +1,7 @@
 //! Rules' own tables: one statement per batch and table. Lock order: `decide_under`,
 //! correlations by key, targets by name, timers.
 
+pub(crate) mod content;
 pub(crate) mod correlations;
 pub(crate) mod decisions;
 pub(crate) mod explain;

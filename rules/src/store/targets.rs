@@ -35,7 +35,8 @@ pub(crate) async fn lock(
     .execute(&mut *conn)
     .await
     .map_err(Error::database("adding targets"))?;
-    let rows = sqlx::query!(
+    let rows = sqlx::query_as!(
+        Row,
         r#"SELECT name, replicas, pending AS "pending: Json<Busy>", latest_action,
                   asked_at AS "asked_at: Json<BTreeMap<String, Timestamp>>",
                   waiting AS "waiting: Json<BTreeSet<String>>", pause AS "pause: Json<Pause>",
@@ -46,19 +47,50 @@ pub(crate) async fn lock(
     .fetch_all(conn)
     .await
     .map_err(Error::database("locking targets"))?;
-    let read = rows.into_iter().map(|row| {
+    Ok(rows.into_iter().map(Row::target).collect())
+}
+
+/// Every target, and the row of all of them.
+pub(crate) async fn all(conn: &mut PgConnection) -> Result<Vec<(String, Target)>, Error> {
+    let rows = sqlx::query_as!(
+        Row,
+        r#"SELECT name, replicas, pending AS "pending: Json<Busy>", latest_action,
+                  asked_at AS "asked_at: Json<BTreeMap<String, Timestamp>>",
+                  waiting AS "waiting: Json<BTreeSet<String>>", pause AS "pause: Json<Pause>",
+                  budget AS "budget: Json<Budget>"
+           FROM targets ORDER BY name"#
+    )
+    .fetch_all(conn)
+    .await
+    .map_err(Error::database("reading targets"))?;
+    Ok(rows.into_iter().map(Row::target).collect())
+}
+
+/// One row; the columns are documented in the migration.
+struct Row {
+    name: String,
+    replicas: Option<i32>,
+    pending: Option<Json<Busy>>,
+    latest_action: Option<Uuid>,
+    asked_at: Json<BTreeMap<String, Timestamp>>,
+    waiting: Json<BTreeSet<String>>,
+    pause: Option<Json<Pause>>,
+    budget: Json<Budget>,
+}
+
+impl Row {
+    fn target(self) -> (String, Target) {
         let target = Target {
-            replicas: row.replicas,
-            pending: row.pending.map(|pending| pending.0),
-            latest: row.latest_action.map(ActionId),
-            asked_at: row.asked_at.0,
-            waiting: row.waiting.0,
-            pause: row.pause.map(|pause| pause.0),
-            budget: row.budget.0,
+            replicas: self.replicas,
+            pending: self.pending.map(|pending| pending.0),
+            latest: self.latest_action.map(ActionId),
+            asked_at: self.asked_at.0,
+            waiting: self.waiting.0,
+            pause: self.pause.map(|pause| pause.0),
+            budget: self.budget.0,
         };
-        (row.name, target)
-    });
-    Ok(read.collect())
+        (self.name, target)
+    }
 }
 
 /// Writes them back.

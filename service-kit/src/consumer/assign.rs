@@ -47,7 +47,8 @@ pub(super) async fn starts(
         };
         let decision = known.decide();
         decision.say(place, known);
-        if decision == Decision::LostTail {
+        // it speaks of records that are gone, and would hold the stored offset up
+        if decision.offset().is_none() && known.database.is_some() {
             forget(pool, place).await?;
         }
         starts.push(Start {

@@ -15,6 +15,7 @@ use crate::{
     batch::DeadLetter,
     dlq::{self, REDRIVE, Raw},
     inbox::Claim,
+    outbox::resend::RESENT,
     service::Delivery,
 };
 
@@ -163,11 +164,21 @@ async fn open_one<S: Service>(
             traceparent: envelope.traceparent.clone(),
             tracestate: envelope.tracestate.clone(),
         },
-        origin: Origin::Kafka(Arc::new(Delivery {
-            position: position(topic, raw),
-            key: raw.key.clone(),
-            envelope,
-        })),
+        origin: origin(topic, raw, envelope),
         input,
     }))
+}
+
+/// What was sent a second time is claimed in the inbox like everything else. If it is new here, later
+/// events of its key may have been handled before it: their sequence says nothing about it.
+fn origin(topic: &str, raw: &Raw, envelope: Envelope) -> Origin {
+    let delivery = Arc::new(Delivery {
+        position: position(topic, raw),
+        key: raw.key.clone(),
+        envelope,
+    });
+    match raw.header(RESENT) {
+        Some(_) => Origin::Redriven(delivery),
+        None => Origin::Kafka(delivery),
+    }
 }
