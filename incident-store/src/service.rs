@@ -24,6 +24,8 @@ pub struct IncidentStore<const SAYS: bool>;
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
     incidents: BTreeMap<IncidentId, Stored>,
+    /// Incidents that have no row yet.
+    fresh: Vec<Uuid>,
     /// Incidents that were stubs when the batch was loaded.
     stubs: BTreeSet<IncidentId>,
     /// Facts that are stored already, or were folded in this batch.
@@ -101,12 +103,26 @@ impl<const SAYS: bool> Service for IncidentStore<SAYS> {
             .filter(|stored| stored.incident.opened.is_none())
             .map(|stored| stored.incident.id)
             .collect();
-        let incidents = stored
+        let mut incidents: BTreeMap<IncidentId, Stored> = stored
             .into_iter()
             .map(|stored| (stored.incident.id, stored))
             .collect();
+        let mut fresh = ids;
+        fresh.retain(|id| !incidents.contains_key(&IncidentId(*id)));
+        incidents.extend(fresh.iter().map(|&id| {
+            let id = IncidentId(id);
+            let incident = Incident::stub(id);
+            (
+                id,
+                Stored {
+                    incident,
+                    version: 0,
+                },
+            )
+        }));
         Ok(Batch {
             incidents,
+            fresh,
             stubs,
             known,
             ..Batch::default()
@@ -168,7 +184,7 @@ impl<const SAYS: bool> Service for IncidentStore<SAYS> {
             .filter(|id| batch.opened(**id))
             .map(|id| id.uuid())
             .collect();
-        save::incidents(conn, &rows).await?;
+        save::incidents(conn, &rows, &batch.fresh).await?;
         save::actions(conn, &actions).await?;
         save::reveal(conn, &revealed).await?;
         save::entries(conn, &batch.entries, &visible).await?;

@@ -1,7 +1,7 @@
 //! What the shell needs of Ingest: how a batch is loaded, folded through the domain, and saved.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -60,6 +60,8 @@ pub struct Batch {
     /// The database's clock, read once.
     now: Timestamp,
     series: BTreeMap<AlertId, Series>,
+    /// Series that have no row yet.
+    fresh: Vec<Uuid>,
     /// What was told last of the series that are asked about their silence.
     known: Arc<HashMap<AlertId, Arc<About>>>,
     changed: BTreeMap<AlertId, Changed>,
@@ -109,34 +111,35 @@ impl Service for Ingest {
         conn: &mut PgConnection,
         works: &mut Vec<Work<Input>>,
     ) -> Result<Batch, Error> {
-        let (mut told, mut silent) = (BTreeMap::new(), Vec::new());
+        let (mut told, mut silent) = (BTreeSet::new(), Vec::new());
         for work in works.iter() {
             match &work.input {
                 Input::Notice { notice, .. } => {
-                    told.entry(notice.alert_id)
-                        .or_insert_with(|| Arc::clone(&notice.about));
+                    told.insert(notice.alert_id);
                 }
                 Input::Silence(alert_id) => silent.push(alert_id.uuid()),
                 Input::Receipt(_) | Input::Reject(_) => {}
             }
         }
-        let told: Vec<(AlertId, Arc<About>)> = told.into_iter().collect();
-        if !told.is_empty() {
-            store::add(conn, &told).await?;
-        }
-        let mut ids: Vec<Uuid> = told.iter().map(|(id, _)| id.uuid()).collect();
+        let mut ids: Vec<Uuid> = told.iter().map(|id| id.uuid()).collect();
         ids.extend(&silent);
-        let (mut series, mut known) = (Vec::new(), Vec::new());
+        let (mut locked, mut known) = (Vec::new(), Vec::new());
         if !ids.is_empty() {
-            series = store::lock(conn, &ids).await?;
+            locked = store::lock(conn, &ids).await?;
         }
         if !silent.is_empty() {
             known = store::abouts(conn, &silent).await?;
         }
         let known = known.into_iter().map(|(id, about)| (id, Arc::new(about)));
+        let now = store::now(conn).await?;
+        let locked = locked.into_iter().map(|one| (one.alert_id, one));
+        let mut series: BTreeMap<AlertId, Series> = locked.collect();
+        told.retain(|id| !series.contains_key(id));
+        series.extend(told.iter().map(|&id| (id, Series::new(id, now))));
         Ok(Batch {
-            now: store::now(conn).await?,
-            series: series.into_iter().map(|one| (one.alert_id, one)).collect(),
+            now,
+            series,
+            fresh: told.into_iter().map(AlertId::uuid).collect(),
             known: Arc::new(known.collect()),
             changed: BTreeMap::new(),
             journal: Journal::default(),
@@ -181,7 +184,7 @@ impl Service for Ingest {
 
     async fn save(&self, conn: &mut PgConnection, batch: Batch) -> Result<Saved<Tally>, Error> {
         let changed: Vec<Changed> = batch.changed.into_values().collect();
-        store::save(conn, &changed).await?;
+        store::save(conn, &changed, &batch.fresh).await?;
         store::insert_receipts(conn, &batch.receipts, batch.now).await?;
         store::insert_rejects(conn, &batch.rejects, batch.now).await?;
         let events = batch.journal.events().iter().zip(&batch.causes);

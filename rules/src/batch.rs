@@ -21,6 +21,8 @@ pub struct Batch {
     /// The rule set that all of it is decided under.
     pub(crate) rules: Arc<RuleSet>,
     pub(crate) correlations: HashMap<String, Correlation>,
+    /// Keys of correlations that have no row yet.
+    pub(crate) fresh: Vec<String>,
     pub(crate) targets: BTreeMap<String, Target>,
     pub(crate) everything: Option<Pause>,
     /// Actions of all targets, when limits make that a matter of this batch.

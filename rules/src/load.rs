@@ -43,7 +43,7 @@ pub(crate) async fn load(
         .collect();
     let routes = plans.values().flat_map(|plan| &plan.routes);
     let keys: BTreeSet<String> = routes.map(|route| route.key.clone()).collect();
-    let correlations = correlations::lock(conn, &keys).await?;
+    let (correlations, fresh) = correlations::lock(conn, &keys).await?;
     take_timers(conn, works).await?;
     // whatever waits for any target waits for the end of a pause of all
     let all = match works.iter().any(about_all) {
@@ -72,6 +72,7 @@ pub(crate) async fn load(
     Ok(Batch {
         rules,
         correlations,
+        fresh,
         targets,
         total,
         everything: moment.everything,

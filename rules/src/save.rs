@@ -20,7 +20,7 @@ pub(crate) async fn save(conn: &mut PgConnection, batch: Batch) -> Result<Saved<
         .iter()
         .filter_map(|key| batch.correlations.get(key))
         .collect();
-    correlations::save(conn, &changed).await?;
+    correlations::save(conn, &changed, &batch.fresh).await?;
     if produced.everything {
         targets::save_everything(conn, batch.everything.as_ref()).await?;
     }

@@ -58,6 +58,9 @@ pub enum Error {
     /// Migrations could not be applied.
     #[error("database: applying migrations")]
     Migrate(#[source] Box<sqlx::migrate::MigrateError>),
+    /// Another transaction made a row that this one found missing when it looked.
+    #[error("database: {doing}: another transaction made the same row first")]
+    Raced { doing: Cow<'static, str> },
     /// A setting of the server that our guarantees stand on is off.
     #[error(
         "database: {setting} is {value:?}; EventPulse needs it on (its answers mean committed)"
@@ -132,7 +135,8 @@ impl Error {
                 Some(code) if code.starts_with("22") || code.starts_with("23") => Class::Park,
                 Some(_) | None => Class::Retry,
             },
-            Self::Kafka { .. }
+            Self::Raced { .. }
+            | Self::Kafka { .. }
             | Self::Registry { .. }
             | Self::OutboxFull { .. }
             | Self::Stopping => Class::Retry,
@@ -145,13 +149,32 @@ impl Error {
         }
     }
 
-    /// Whether the whole transaction should simply run again at once: deadlock, serialization.
+    /// Fails unless every one of `wanted` rows was written: a statement that leaves a row alone because
+    /// it should not be there yet has met another transaction's.
+    ///
+    /// # Errors
+    /// [`Error::Raced`], for which the whole transaction runs again and finds the row.
+    pub fn unless_all(
+        doing: impl Into<Cow<'static, str>>,
+        wanted: usize,
+        written: u64,
+    ) -> Result<(), Self> {
+        if written == wanted as u64 {
+            return Ok(());
+        }
+        let doing = doing.into();
+        Err(Self::Raced { doing })
+    }
+
+    /// Whether the whole transaction should simply run again at once: deadlock, serialization, a row
+    /// that another one made.
     #[must_use]
     pub fn reruns(&self) -> bool {
         match self {
             Self::Database { source, .. } => {
                 matches!(sqlstate(source).as_deref(), Some("40P01" | "40001"))
             }
+            Self::Raced { .. } => true,
             Self::Migrate(_)
             | Self::Durability { .. }
             | Self::Kafka { .. }

@@ -11,10 +11,10 @@ use sqlx::{Connection, PgConnection, PgPool};
 
 use crate::Error;
 
-/// How often a transaction is run again after a deadlock or a serialization failure.
+/// How often a transaction is run again after a deadlock, a serialization failure or a race.
 const RERUNS: usize = 20;
 
-/// Runs `work` between `BEGIN` and `COMMIT`, again after a deadlock or serialization failure.
+/// Runs `work` between `BEGIN` and `COMMIT`, again after a deadlock, serialization failure or race.
 ///
 /// # Errors
 /// Whatever `work` returns, or that the database failed. When `COMMIT` itself failed the outcome

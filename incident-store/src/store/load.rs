@@ -17,18 +17,9 @@ pub struct Stored {
     pub version: i64,
 }
 
-/// Locks the incidents of `ids`, which are sorted, making stubs of those that are not there yet (a
-/// row that does not exist cannot be locked), and reads them.
+/// Locks the incidents of `ids` and reads them. Those that are not there cannot be locked: saving
+/// finds out if somebody made their rows meanwhile.
 pub(crate) async fn lock(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Stored>, Error> {
-    sqlx::query!(
-        "INSERT INTO incidents (incident_id)
-         SELECT id FROM UNNEST($1::uuid[]) AS touched (id) ORDER BY id
-         ON CONFLICT (incident_id) DO NOTHING",
-        ids
-    )
-    .execute(&mut *conn)
-    .await
-    .map_err(Error::database("making rows of incidents to lock"))?;
     let rows = sqlx::query_as!(
         IncidentRow,
         "SELECT * FROM incidents WHERE incident_id = ANY($1) ORDER BY incident_id FOR UPDATE",

@@ -14,8 +14,13 @@ macro_rules! columns {
     };
 }
 
-/// Rewrites the rows of incidents, which [`lock`](super::load::lock) has made.
-pub(crate) async fn incidents(conn: &mut PgConnection, rows: &[IncidentRow]) -> Result<(), Error> {
+/// Writes the rows of incidents that [`lock`](super::load::lock) has locked, and of those that had
+/// none: `fresh`.
+pub(crate) async fn incidents(
+    conn: &mut PgConnection,
+    rows: &[IncidentRow],
+    fresh: &[Uuid],
+) -> Result<(), Error> {
     if rows.is_empty() {
         return Ok(());
     }
@@ -24,23 +29,16 @@ pub(crate) async fn incidents(conn: &mut PgConnection, rows: &[IncidentRow]) -> 
         correlation_key, service, rule, rule_version, generator_url, runbook_url, trace_id, labels,
         severity, severity_stamp, title, title_stamp, alerts, alerts_stamp, next_step, next_due_at,
         next_stamp, actions);
-    sqlx::query!(
+    let written = sqlx::query!(
         r#"
-        UPDATE incidents SET
-            version = new.version, status = new.status, needs_attention = new.needs_attention,
-            status_stamp = new.status_stamp, status_at = new.status_at,
-            reason_code = new.reason_code, reason_message = new.reason_message,
-            opened_at = new.opened_at, mitigating_at = new.mitigating_at,
-            resolved_at = new.resolved_at, failed_at = new.failed_at,
-            opened_stamp = new.opened_stamp, correlation_key = new.correlation_key,
-            service = new.service, rule = new.rule, rule_version = new.rule_version,
-            generator_url = new.generator_url, runbook_url = new.runbook_url,
-            trace_id = new.trace_id, labels = new.labels, severity = new.severity,
-            severity_stamp = new.severity_stamp, title = new.title,
-            title_stamp = new.title_stamp, alerts = new.alerts, alerts_stamp = new.alerts_stamp,
-            next_step = new.next_step, next_due_at = new.next_due_at,
-            next_stamp = new.next_stamp, actions = new.actions
-        FROM UNNEST(
+        INSERT INTO incidents (
+            incident_id, version, status, needs_attention, status_stamp, status_at, reason_code,
+            reason_message, opened_at, mitigating_at, resolved_at, failed_at, opened_stamp,
+            correlation_key, service, rule, rule_version, generator_url, runbook_url, trace_id,
+            labels, severity, severity_stamp, title, title_stamp, alerts, alerts_stamp,
+            next_step, next_due_at, next_stamp, actions
+        )
+        SELECT * FROM UNNEST(
             $1::uuid[], $2::bigint[], $3::text[], $4::boolean[], $5::bigint[], $6::timestamptz[],
             $7::text[], $8::text[], $9::timestamptz[], $10::timestamptz[], $11::timestamptz[],
             $12::timestamptz[], $13::bigint[], $14::text[], $15::text[], $16::text[], $17::text[],
@@ -51,10 +49,29 @@ pub(crate) async fn incidents(conn: &mut PgConnection, rows: &[IncidentRow]) -> 
             incident_id, version, status, needs_attention, status_stamp, status_at, reason_code,
             reason_message, opened_at, mitigating_at, resolved_at, failed_at, opened_stamp,
             correlation_key, service, rule, rule_version, generator_url, runbook_url, trace_id,
-            labels, severity, severity_stamp, title, title_stamp, alerts, alerts_stamp, next_step,
-            next_due_at, next_stamp, actions
+            labels, severity, severity_stamp, title, title_stamp, alerts, alerts_stamp,
+            next_step, next_due_at, next_stamp, actions
         )
-        WHERE incidents.incident_id = new.incident_id
+        -- one order for every instance: concurrent batches wait for each other, never deadlock
+        ORDER BY incident_id
+        ON CONFLICT (incident_id) DO UPDATE SET
+            version = excluded.version, status = excluded.status,
+            needs_attention = excluded.needs_attention, status_stamp = excluded.status_stamp,
+            status_at = excluded.status_at, reason_code = excluded.reason_code,
+            reason_message = excluded.reason_message, opened_at = excluded.opened_at,
+            mitigating_at = excluded.mitigating_at, resolved_at = excluded.resolved_at,
+            failed_at = excluded.failed_at, opened_stamp = excluded.opened_stamp,
+            correlation_key = excluded.correlation_key, service = excluded.service,
+            rule = excluded.rule, rule_version = excluded.rule_version,
+            generator_url = excluded.generator_url, runbook_url = excluded.runbook_url,
+            trace_id = excluded.trace_id, labels = excluded.labels,
+            severity = excluded.severity, severity_stamp = excluded.severity_stamp,
+            title = excluded.title, title_stamp = excluded.title_stamp,
+            alerts = excluded.alerts, alerts_stamp = excluded.alerts_stamp,
+            next_step = excluded.next_step, next_due_at = excluded.next_due_at,
+            next_stamp = excluded.next_stamp, actions = excluded.actions
+        -- folded as if it had no row, and has one: left alone, and missed in the count
+        WHERE incidents.incident_id <> ALL($32)
         "#,
         &incident_id,
         &version,
@@ -86,12 +103,13 @@ pub(crate) async fn incidents(conn: &mut PgConnection, rows: &[IncidentRow]) -> 
         &next_step as _,
         &next_due_at as _,
         &next_stamp as _,
-        &actions
+        &actions,
+        fresh
     )
     .execute(conn)
     .await
     .map_err(Error::database("saving incidents"))?;
-    Ok(())
+    Error::unless_all("saving incidents", rows.len(), written.rows_affected())
 }
 
 /// Inserts or rewrites the rows of actions, whose incidents are locked.

@@ -22,41 +22,8 @@ pub async fn now(conn: &mut PgConnection) -> Result<Timestamp, Error> {
         .map_err(Error::database("reading its clock"))
 }
 
-/// Adds those of `series` that are not there yet, so that they can be locked.
-///
-/// # Errors
-/// When the database fails.
-pub async fn add(conn: &mut PgConnection, series: &[(AlertId, Arc<About>)]) -> Result<(), Error> {
-    let ids: Vec<Uuid> = series.iter().map(|(id, _)| id.uuid()).collect();
-    let sources: Vec<String> = series
-        .iter()
-        .map(|(_, about)| about.source.clone())
-        .collect();
-    let labels: Vec<String> = series
-        .iter()
-        .map(|(_, about)| json(&about.labels))
-        .collect();
-    sqlx::query!(
-        r#"
-        INSERT INTO alerts (alert_id, source, labels, first_seen, last_seen, at)
-        SELECT alert_id, source, labels::jsonb, now, now, now
-        FROM UNNEST($1::uuid[], $2::text[], $3::text[]) AS new (alert_id, source, labels),
-             (SELECT clock_timestamp() AS now) AS clock
-        -- one order for every instance: concurrent batches wait for each other, never deadlock
-        ORDER BY alert_id
-        ON CONFLICT (alert_id) DO NOTHING
-        "#,
-        &ids,
-        &sources,
-        &labels
-    )
-    .execute(conn)
-    .await
-    .map_err(Error::database("adding series"))?;
-    Ok(())
-}
-
-/// Locks the rows of `ids` to the end of the transaction and reads them.
+/// Locks the rows of `ids` to the end of the transaction and reads them. Those that are not there
+/// cannot be locked: [`save`] finds out if somebody made them meanwhile.
 ///
 /// # Errors
 /// When the database fails.
@@ -139,11 +106,15 @@ pub struct Changed {
     pub receipt_id: Option<Uuid>,
 }
 
-/// Writes series whose rows are locked.
+/// Writes series whose rows are locked, and those that had no row: `fresh`.
 ///
 /// # Errors
-/// When the database fails, or refuses what a sender wrote.
-pub async fn save(conn: &mut PgConnection, changed: &[Changed]) -> Result<(), Error> {
+/// When the database fails, or refuses what a sender wrote; `Raced` when a fresh one has a row by now.
+pub async fn save(
+    conn: &mut PgConnection,
+    changed: &[Changed],
+    fresh: &[Uuid],
+) -> Result<(), Error> {
     if changed.is_empty() {
         return Ok(());
     }
@@ -151,13 +122,15 @@ pub async fn save(conn: &mut PgConnection, changed: &[Changed]) -> Result<(), Er
     for one in changed {
         columns.push(one);
     }
-    columns.update(conn).await
+    columns.write(conn, fresh).await
 }
 
 /// Columns of `alerts`, one vector each, for UNNEST.
 #[derive(Default)]
 struct Columns {
     ids: Vec<Uuid>,
+    sources: Vec<String>,
+    labels: Vec<String>,
     annotations: Vec<String>,
     generator_urls: Vec<Option<String>>,
     fingerprints: Vec<Option<String>>,
@@ -174,6 +147,7 @@ struct Columns {
     totals: Vec<i64>,
     over_untils: Vec<Option<Timestamp>>,
     resolves_heard: Vec<Option<Timestamp>>,
+    first_seens: Vec<Timestamp>,
     last_seens: Vec<Timestamp>,
     ats: Vec<Timestamp>,
 }
@@ -191,6 +165,8 @@ impl Columns {
             Phase::Closed(episode, closing) => ("resolved", Some(episode), Some(closing)),
         };
         self.ids.push(series.alert_id.uuid());
+        self.sources.push(about.source.clone());
+        self.labels.push(json(&about.labels));
         self.annotations.push(json(&about.annotations));
         self.generator_urls.push(about.generator_url.clone());
         self.fingerprints.push(about.fingerprint.clone());
@@ -216,35 +192,52 @@ impl Columns {
         self.totals.push(series.total_occurrences);
         self.over_untils.push(series.over_until);
         self.resolves_heard.push(series.resolve_heard_at);
+        self.first_seens.push(series.first_seen);
         self.last_seens.push(series.last_seen);
         self.ats.push(series.at);
     }
 
-    async fn update(self, conn: &mut PgConnection) -> Result<(), Error> {
-        sqlx::query!(
+    async fn write(self, conn: &mut PgConnection, fresh: &[Uuid]) -> Result<(), Error> {
+        let written = sqlx::query!(
             r#"
-            UPDATE alerts SET
-                annotations = new.annotations::jsonb, generator_url = new.generator_url,
-                fingerprint = new.fingerprint,
-                receipt_id = COALESCE(new.receipt_id, alerts.receipt_id),
-                status = new.status, episode = new.episode, episode_id = new.episode_id,
-                reopens = new.reopens, starts_at = new.starts_at,
-                last_starts_at = new.last_starts_at, ends_at = new.ends_at,
-                resolve_reason = new.resolve_reason, occurrences = new.occurrences,
-                total_occurrences = new.total_occurrences, over_until = new.over_until,
-                resolve_heard_at = new.resolve_heard_at, last_seen = new.last_seen, at = new.at
-            FROM UNNEST($1::uuid[], $2::text[], $3::text[], $4::text[], $5::uuid[], $6::text[],
-                        $7::bigint[], $8::uuid[], $9::uuid[], $10::timestamptz[],
-                        $11::timestamptz[], $12::timestamptz[], $13::text[], $14::bigint[],
-                        $15::bigint[], $16::timestamptz[], $17::timestamptz[],
-                        $18::timestamptz[], $19::timestamptz[])
-                 AS new (alert_id, annotations, generator_url, fingerprint, receipt_id, status,
-                         episode, episode_id, reopens, starts_at, last_starts_at, ends_at,
-                         resolve_reason, occurrences, total_occurrences, over_until,
-                         resolve_heard_at, last_seen, at)
-            WHERE alerts.alert_id = new.alert_id
+            INSERT INTO alerts
+                (alert_id, source, labels, annotations, generator_url, fingerprint, receipt_id,
+                 status, episode, episode_id, reopens, starts_at, last_starts_at, ends_at,
+                 resolve_reason, occurrences, total_occurrences, over_until, resolve_heard_at,
+                 first_seen, last_seen, at)
+            SELECT alert_id, source, labels::jsonb, annotations::jsonb, generator_url, fingerprint,
+                   receipt_id, status, episode, episode_id, reopens, starts_at, last_starts_at,
+                   ends_at, resolve_reason, occurrences, total_occurrences, over_until,
+                   resolve_heard_at, first_seen, last_seen, at
+            FROM UNNEST($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[],
+                        $7::uuid[], $8::text[], $9::bigint[], $10::uuid[], $11::uuid[],
+                        $12::timestamptz[], $13::timestamptz[], $14::timestamptz[], $15::text[],
+                        $16::bigint[], $17::bigint[], $18::timestamptz[], $19::timestamptz[],
+                        $20::timestamptz[], $21::timestamptz[], $22::timestamptz[])
+                 AS new (alert_id, source, labels, annotations, generator_url, fingerprint,
+                         receipt_id, status, episode, episode_id, reopens, starts_at,
+                         last_starts_at, ends_at, resolve_reason, occurrences, total_occurrences,
+                         over_until, resolve_heard_at, first_seen, last_seen, at)
+            -- one order for every instance: concurrent batches wait for each other, never deadlock
+            ORDER BY alert_id
+            ON CONFLICT (alert_id) DO UPDATE SET
+                annotations = excluded.annotations, generator_url = excluded.generator_url,
+                fingerprint = excluded.fingerprint,
+                receipt_id = COALESCE(excluded.receipt_id, alerts.receipt_id),
+                status = excluded.status, episode = excluded.episode,
+                episode_id = excluded.episode_id, reopens = excluded.reopens,
+                starts_at = excluded.starts_at, last_starts_at = excluded.last_starts_at,
+                ends_at = excluded.ends_at, resolve_reason = excluded.resolve_reason,
+                occurrences = excluded.occurrences,
+                total_occurrences = excluded.total_occurrences, over_until = excluded.over_until,
+                resolve_heard_at = excluded.resolve_heard_at, last_seen = excluded.last_seen,
+                at = excluded.at
+            -- decided as if it had no row, and has one: left alone, and missed in the count
+            WHERE alerts.alert_id <> ALL($23)
             "#,
             &self.ids,
+            &self.sources,
+            &self.labels,
             &self.annotations,
             &self.generator_urls as &[Option<String>],
             &self.fingerprints as &[Option<String>],
@@ -261,13 +254,15 @@ impl Columns {
             &self.totals,
             &self.over_untils as &[Option<Timestamp>],
             &self.resolves_heard as &[Option<Timestamp>],
+            &self.first_seens,
             &self.last_seens,
-            &self.ats
+            &self.ats,
+            fresh
         )
         .execute(conn)
         .await
         .map_err(Error::database("saving series"))?;
-        Ok(())
+        Error::unless_all("saving series", self.ids.len(), written.rows_affected())
     }
 }
 

@@ -45,6 +45,7 @@ impl World {
             batch: Batch {
                 rules,
                 correlations: HashMap::new(),
+                fresh: Vec::new(),
                 targets: BTreeMap::new(),
                 everything: None,
                 // kept from input to input

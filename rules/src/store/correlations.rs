@@ -8,24 +8,16 @@ use uuid::Uuid;
 
 use crate::domain::{Correlation, Memory, Phase, Sequence};
 
-/// Locks the correlations of these keys, new ones included, and reads them.
+/// Locks the correlations of these keys, and reads them; and the keys that have no row. Those cannot
+/// be locked: [`save`] finds out if somebody made their rows meanwhile.
 pub(crate) async fn lock(
     conn: &mut PgConnection,
-    keys: &BTreeSet<String>,
-) -> Result<HashMap<String, Correlation>, Error> {
-    if keys.is_empty() {
-        return Ok(HashMap::new());
+    wanted: &BTreeSet<String>,
+) -> Result<(HashMap<String, Correlation>, Vec<String>), Error> {
+    if wanted.is_empty() {
+        return Ok((HashMap::new(), Vec::new()));
     }
-    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
-    sqlx::query!(
-        "INSERT INTO correlations (key)
-         SELECT key FROM UNNEST($1::text[]) AS wanted (key) ORDER BY key
-         ON CONFLICT (key) DO NOTHING",
-        &keys as &[&str]
-    )
-    .execute(&mut *conn)
-    .await
-    .map_err(Error::database("adding correlations"))?;
+    let keys: Vec<&str> = wanted.iter().map(String::as_str).collect();
     let rows = sqlx::query!(
         r#"SELECT key, decisions, sequences AS "sequences: Json<Vec<Sequence>>",
                   memory AS "memory: Json<Memory>"
@@ -44,11 +36,22 @@ pub(crate) async fn lock(
         };
         (row.key, correlation)
     });
-    Ok(read.collect())
+    let mut correlations: HashMap<String, Correlation> = read.collect();
+    let is_fresh = |key: &&String| !correlations.contains_key(*key);
+    let fresh: Vec<String> = wanted.iter().filter(is_fresh).cloned().collect();
+    let new = fresh
+        .iter()
+        .map(|key| (key.clone(), Correlation::new(key.as_str())));
+    correlations.extend(new);
+    Ok((correlations, fresh))
 }
 
-/// Writes them back.
-pub(crate) async fn save(conn: &mut PgConnection, changed: &[&Correlation]) -> Result<(), Error> {
+/// Writes those that [`lock`] gave, of which `fresh` had no row.
+pub(crate) async fn save(
+    conn: &mut PgConnection,
+    changed: &[&Correlation],
+    fresh: &[String],
+) -> Result<(), Error> {
     if changed.is_empty() {
         return Ok(());
     }
@@ -68,24 +71,33 @@ pub(crate) async fn save(conn: &mut PgConnection, changed: &[&Correlation]) -> R
     let incidents: Vec<Option<Uuid>> = changed.iter().map(incident).collect();
     let phases: Vec<Option<&str>> = changed.iter().map(phase).collect();
     let memories: Vec<Json<&Memory>> = changed.iter().map(|c| Json(&c.memory)).collect();
-    sqlx::query!(
-        "UPDATE correlations
-         SET decisions = new.decisions, sequences = new.sequences, incident_id = new.incident_id,
-             phase = new.phase, memory = new.memory, updated_at = clock_timestamp()
+    let written = sqlx::query!(
+        "INSERT INTO correlations
+             (key, decisions, sequences, incident_id, phase, memory, updated_at)
+         SELECT key, decisions, sequences, incident_id, phase, memory, clock_timestamp()
          FROM UNNEST($1::text[], $2::bigint[], $3::jsonb[], $4::uuid[], $5::text[], $6::jsonb[])
               AS new (key, decisions, sequences, incident_id, phase, memory)
-         WHERE correlations.key = new.key",
+         -- one order for every instance: concurrent batches wait for each other, never deadlock
+         ORDER BY key
+         ON CONFLICT (key) DO UPDATE
+         SET decisions = excluded.decisions, sequences = excluded.sequences,
+             incident_id = excluded.incident_id, phase = excluded.phase,
+             memory = excluded.memory, updated_at = excluded.updated_at
+         -- decided as if it had no row, and has one: left alone, and missed in the count
+         WHERE correlations.key <> ALL($7)",
         &keys as &[&str],
         &decisions,
         &sequences as &[Json<&[Sequence]>],
         &incidents as &[Option<Uuid>],
         &phases as &[Option<&str>],
         &memories as &[Json<&Memory>],
+        fresh,
     )
     .execute(conn)
     .await
     .map_err(Error::database("saving correlations"))?;
-    Ok(())
+    let written = written.rows_affected();
+    Error::unless_all("saving correlations", changed.len(), written)
 }
 
 pub(crate) const fn phase(phase: Phase) -> &'static str {

@@ -140,6 +140,7 @@ fn waits_for(error: &Error) -> String {
         | Error::Panic { .. }
         | Error::Stalled { .. }
         | Error::Setting { .. }
+        | Error::Raced { .. }
         | Error::Io { .. } => "the database is not available".to_owned(),
     }
 }
