@@ -66,8 +66,10 @@ fn because(reason: &str) -> Value {
 fn large(key: &str, n: i64) -> Outgoing {
     let mut outgoing = number(key, n);
     if let Payload::Event { datum, .. } = &mut outgoing.payload {
-        // no run of equal bytes: the broker measures what is compressed
-        let noise = (0..40_000_u32).map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()[1]);
+        // the broker measures what is compressed: bytes that no codec makes smaller
+        let next = |state: &u64| Some(state.wrapping_mul(6_364_136_223_846_793_005) + 1);
+        let states = std::iter::successors(Some(1_u64), next);
+        let noise = states.map(|state| state.to_be_bytes()[0]).take(40_000);
         *datum = noise.collect();
     }
     outgoing
