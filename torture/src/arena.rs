@@ -3,11 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use anyhow::Result;
-use eventpulse_tests::{
-    App,
-    app::docker_host,
-    stack::Parts,
-};
+use eventpulse_tests::{App, app::docker_host, stack::Parts};
 use tokio::sync::Mutex;
 
 use crate::{
@@ -153,7 +149,9 @@ impl Arena {
             });
         }
         let docker = targets[0].app.docker.clone();
-        let names = targets.iter().map(|t| (t.app.project.clone(), t.name.clone()));
+        let names = targets
+            .iter()
+            .map(|t| (t.app.project.clone(), t.name.clone()));
         let journal = Journal::begin(&docker, names.collect());
         let mut parts = BTreeMap::new();
         for service in ["kafka", "postgres", "registry"] {
@@ -165,7 +163,9 @@ impl Arena {
         std::fs::write(folder.path().join("targets.yaml"), targets_file(&targets))?;
         let edges = proxies(&places).await?;
         let fleet = Fleet::start(folder, through(&places, &edges), instances).await?;
-        let proxies = edges.iter().map(|proxy| Arc::new(Mutex::new(Arc::clone(proxy))));
+        let proxies = edges
+            .iter()
+            .map(|proxy| Arc::new(Mutex::new(Arc::clone(proxy))));
         Ok(Self {
             places,
             fleet,
@@ -220,7 +220,9 @@ async fn proxies(places: &Places) -> Result<Vec<Arc<Proxy>>> {
 fn through(places: &Places, edges: &[Arc<Proxy>]) -> Parts {
     let at = |name: &str| {
         let proxy = edges.iter().find(|proxy| proxy.name == name);
-        proxy.map(|proxy| proxy.address.to_string()).unwrap_or_default()
+        proxy
+            .map(|proxy| proxy.address.to_string())
+            .unwrap_or_default()
     };
     let databases = SERVICES.map(|service| (service, at(service)));
     Parts {

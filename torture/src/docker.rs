@@ -54,8 +54,13 @@ impl Part {
 
     /// kill -9 of what runs in it.
     pub async fn kill(&self) -> Result<()> {
-        let options = KillContainerOptionsBuilder::default().signal("KILL").build();
-        Ok(self.docker.kill_container(&self.name, Some(options)).await?)
+        let options = KillContainerOptionsBuilder::default()
+            .signal("KILL")
+            .build();
+        Ok(self
+            .docker
+            .kill_container(&self.name, Some(options))
+            .await?)
     }
 
     pub async fn start(&self) -> Result<()> {
@@ -109,7 +114,9 @@ impl Journal {
                     id: actor.id.unwrap_or_default(),
                     name: labels.get("name").cloned().unwrap_or_default(),
                     target: target.clone(),
-                    managed: labels.get("eventpulse.managed").is_some_and(|v| v == "true"),
+                    managed: labels
+                        .get("eventpulse.managed")
+                        .is_some_and(|v| v == "true"),
                     epoch: labels.get("eventpulse.epoch").and_then(|v| v.parse().ok()),
                 };
                 written.lock().expect("no writer panics").push(change);

@@ -108,10 +108,14 @@ impl Fleet {
     pub async fn ready(&self) -> Result<()> {
         for slot in &self.slots {
             let asked = reqwest::get(format!("{}/readyz?verbose", slot.url));
-            let answer = timeout(Duration::from_secs(5), asked).await??;
+            let answer = timeout(Duration::from_secs(20), asked).await??;
             let status = answer.status();
             let words = answer.text().await.unwrap_or_default();
-            anyhow::ensure!(status.is_success(), "{} is not ready: {words}", slot.service);
+            anyhow::ensure!(
+                status.is_success(),
+                "{} is not ready: {words}",
+                slot.service
+            );
         }
         Ok(())
     }

@@ -52,7 +52,10 @@ async fn main() -> Result<ExitCode> {
     Ok(if report.passed {
         ExitCode::SUCCESS
     } else {
-        println!("  seed, journals and logs stay there; again: make torture SEED={}", options.seed);
+        println!(
+            "  seed, journals and logs stay there; again: make torture SEED={}",
+            options.seed
+        );
         ExitCode::FAILURE
     })
 }

@@ -100,7 +100,12 @@ impl Report {
             .iter()
             .map(|(kind, count)| format!("{} {count}", name(*kind)))
             .collect();
-        let _ = writeln!(text, "  faults    {}: {}", self.faults_total, kinds.join(", "));
+        let _ = writeln!(
+            text,
+            "  faults    {}: {}",
+            self.faults_total,
+            kinds.join(", ")
+        );
         let _ = writeln!(
             text,
             "  alerts    {} accepted ({} notifications in {} bodies, {} tried), {} lost, {} doubled",
@@ -152,8 +157,14 @@ fn name(kind: Kind) -> String {
 pub fn write(folder: &Path, report: &Report, faults: &[Done]) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     fs::write(folder.join("report.txt"), report.text())?;
-    fs::write(folder.join("report.json"), serde_json::to_vec_pretty(report)?)?;
-    fs::write(folder.join("faults.json"), serde_json::to_vec_pretty(faults)?)?;
+    fs::write(
+        folder.join("report.json"),
+        serde_json::to_vec_pretty(report)?,
+    )?;
+    fs::write(
+        folder.join("faults.json"),
+        serde_json::to_vec_pretty(faults)?,
+    )?;
     Ok(())
 }
 
@@ -181,7 +192,10 @@ pub fn keep(folder: &Path, evidence: &Evidence, logs: &Path) -> Result<()> {
         );
     }
     fs::write(folder.join("records.txt"), records)?;
-    fs::write(folder.join("docker.json"), serde_json::to_vec_pretty(&evidence.docker)?)?;
+    fs::write(
+        folder.join("docker.json"),
+        serde_json::to_vec_pretty(&evidence.docker)?,
+    )?;
     for entry in fs::read_dir(logs)? {
         let entry = entry?;
         fs::copy(entry.path(), folder.join(entry.file_name()))?;

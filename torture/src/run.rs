@@ -153,7 +153,9 @@ impl Senders {
     async fn finish(&self, patience: Duration) -> Result<()> {
         self.generating.cancel();
         self.world.wind_down(|labels| {
-            labels.get("instance").is_some_and(|name| name.ends_with('7'))
+            labels
+                .get("instance")
+                .is_some_and(|name| name.ends_with('7'))
         });
         let told = async || {
             let untold = self.world.untold(&self.book);
@@ -181,7 +183,11 @@ async fn rest(arena: &Arena, patience: Duration) -> Result<()> {
         let busy = waiting(databases).await?;
         let (brokers, next) = (arena.places.brokers(), next(databases).await?);
         let lag = tokio::task::spawn_blocking(move || lag(&brokers, &next)).await??;
-        still = if busy.is_none() && lag == 0 { still + 1 } else { 0 };
+        still = if busy.is_none() && lag == 0 {
+            still + 1
+        } else {
+            0
+        };
         ensure!(still >= 3, "{busy:?}, lag {lag}, still for {still} looks");
         Ok(())
     })
@@ -216,7 +222,9 @@ async fn judge(arena: &Arena, world: &World, book: &Book) -> Result<(Evidence, J
         evidence.docker = arena.journal.changes();
         evidence.containers.clear();
         for target in &arena.targets {
-            evidence.containers.extend(containers(&target.name, &target.app).await?);
+            evidence
+                .containers
+                .extend(containers(&target.name, &target.app).await?);
         }
         let judgement = check(&evidence);
         let replicas = |text: &str| text.contains("were asked for last");

@@ -55,7 +55,10 @@ fn journal(evidence: &Evidence, index: &Index<'_>, judgement: &mut Judgement) {
                 let seen = epochs.entry(&change.target).or_default();
                 let epoch = change.epoch.unwrap_or_default();
                 if epoch < *seen {
-                    let what = format!("{} was created under epoch {epoch} after {seen}", change.name);
+                    let what = format!(
+                        "{} was created under epoch {epoch} after {seen}",
+                        change.name
+                    );
                     judgement.breaks(Guarantee::G6, what);
                 }
                 *seen = epoch.max(*seen);
@@ -103,7 +106,11 @@ fn bounds(evidence: &Evidence, index: &Index<'_>, judgement: &mut Judgement) {
         for (record, asked) in &requests {
             let known = evidence.targets.get(target);
             if !known.is_some_and(|b| (b.min..=b.max).contains(&asked.desired)) {
-                let what = format!("{} wants {}, beyond {known:?}", record.place(), asked.desired);
+                let what = format!(
+                    "{} wants {}, beyond {known:?}",
+                    record.place(),
+                    asked.desired
+                );
                 judgement.breaks(Guarantee::G7, what);
             }
             let rule = evidence.rules.iter().find(|rule| rule.name == asked.rule);
@@ -152,13 +159,24 @@ fn running(evidence: &Evidence, index: &Index<'_>, judgement: &mut Judgement) {
     for (target, requests) in by_target(index) {
         let ended = requests.iter().rev().find_map(|(record, asked)| {
             let end = index.ends.get(&asked.action)?.first()?;
-            let completed = matches!(end.fact, Fact::Ended { completed: true, .. });
+            let completed = matches!(
+                end.fact,
+                Fact::Ended {
+                    completed: true,
+                    ..
+                }
+            );
             completed.then_some((record, asked))
         });
         let Some((record, asked)) = ended else {
             continue;
         };
-        let mine = || evidence.containers.iter().filter(|c| c.target == target && c.running);
+        let mine = || {
+            evidence
+                .containers
+                .iter()
+                .filter(|c| c.target == target && c.running)
+        };
         let running = mine().count();
         let foreign = mine().filter(|container| !container.managed).count();
         let desired = usize::try_from(asked.desired).unwrap_or(0).max(foreign);

@@ -44,9 +44,9 @@ impl Heard {
         let starts: Vec<(&i64, &i64)> = self.tried.iter().collect();
         starts.windows(2).all(|pair| {
             let ((one, _), (two, sent)) = (pair[0], pair[1]);
-            self.ended.iter().any(|((start, end), known)| {
-                start >= one && end < two && known < sent
-            })
+            self.ended
+                .iter()
+                .any(|((start, end), known)| start >= one && end < two && known < sent)
         })
     }
 }
@@ -214,14 +214,18 @@ fn no_phantom(
             .map(|(episode, ..)| episode)
             .peekable();
         if alerts.peek().is_none() {
-            judgement.breaks(Guarantee::G2, format!("incident {incident} has no alert on the topic"));
+            judgement.breaks(
+                Guarantee::G2,
+                format!("incident {incident} has no alert on the topic"),
+            );
         }
         let unheard = alerts.find(|episode| {
             let known = index.episodes.get(episode);
             !known.is_some_and(|known| fired.contains(known.labels))
         });
         if let Some(episode) = unheard {
-            let what = format!("incident {incident} has episode {episode}, of which no firing was sent");
+            let what =
+                format!("incident {incident} has episode {episode}, of which no firing was sent");
             judgement.breaks(Guarantee::G2, what);
         }
     }

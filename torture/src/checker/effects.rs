@@ -31,7 +31,10 @@ fn inbox(evidence: &Evidence, index: &Index<'_>, service: &str, judgement: &mut 
         let id = record.id.unwrap_or_default();
         if !kit.done.contains_key(&id) {
             let dead = kit.dead.contains_key(&id);
-            let what = format!("{} has no effect in {service} (dead: {dead})", record.place());
+            let what = format!(
+                "{} has no effect in {service} (dead: {dead})",
+                record.place()
+            );
             judgement.breaks(Guarantee::G5, what);
         }
     }
@@ -69,12 +72,15 @@ fn letters(evidence: &Evidence, service: &str, judgement: &mut Judgement) {
         let what = format!("{service} has a dead letter of {place:?}, which is no poison");
         judgement.breaks(Guarantee::G5, what);
     }
-    let dead: BTreeSet<Place> = evidence.kits.get(service).map_or_else(BTreeSet::new, |kit| {
-        kit.dead
-            .values()
-            .map(|seen| (seen.topic.clone(), seen.partition, seen.offset))
-            .collect()
-    });
+    let dead: BTreeSet<Place> = evidence
+        .kits
+        .get(service)
+        .map_or_else(BTreeSet::new, |kit| {
+            kit.dead
+                .values()
+                .map(|seen| (seen.topic.clone(), seen.partition, seen.offset))
+                .collect()
+        });
     if dead.len() != poison.len() {
         let what = format!(
             "{} records are dead in {service}, {} are poison: {:?}",

@@ -108,7 +108,9 @@ impl Record {
     /// Where it is, for people.
     #[must_use]
     pub fn place(&self) -> String {
-        let id = self.id.map_or_else(|| "no id".to_owned(), |id| id.to_string());
+        let id = self
+            .id
+            .map_or_else(|| "no id".to_owned(), |id| id.to_string());
         format!(
             "{} {}[{}]@{} key {} ({id})",
             self.kind, self.topic, self.partition, self.offset, self.key

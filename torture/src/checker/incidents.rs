@@ -58,7 +58,10 @@ fn alerts_agree(evidence: &Evidence, index: &Index<'_>, judgement: &mut Judgemen
 fn agree(evidence: &Evidence, index: &Index<'_>, judgement: &mut Judgement) {
     let mut holding: HashMap<Uuid, Vec<Uuid>> = HashMap::new();
     for (episode, incidents) in &index.held_by {
-        let fires = index.episodes.get(episode).is_some_and(|e| e.over.is_empty());
+        let fires = index
+            .episodes
+            .get(episode)
+            .is_some_and(|e| e.over.is_empty());
         for incident in incidents {
             let holding = holding.entry(*incident).or_default();
             if fires {
@@ -71,7 +74,8 @@ fn agree(evidence: &Evidence, index: &Index<'_>, judgement: &mut Judgement) {
         let status = row.and_then(|row| row.status.as_deref());
         let resolved = status == Some("resolved");
         if resolved != fires.is_empty() {
-            let what = format!("incident {incident} is {status:?}, and of its alerts {fires:?} fire");
+            let what =
+                format!("incident {incident} is {status:?}, and of its alerts {fires:?} fire");
             judgement.breaks(Guarantee::G8, what);
         }
     }
@@ -123,7 +127,8 @@ fn rebuilt(evidence: &Evidence, index: &Index<'_>, judgement: &mut Judgement) {
         let wanted = derive(facts, acted.contains(incident));
         let row = evidence.store.incidents.get(incident);
         if row != Some(&wanted) {
-            let what = format!("incident {incident} is {row:?} in the store, {wanted:?} on the topics");
+            let what =
+                format!("incident {incident} is {row:?} in the store, {wanted:?} on the topics");
             judgement.breaks(Guarantee::G9, what);
         }
     }
@@ -155,14 +160,20 @@ fn gapless(evidence: &Evidence, index: &Index<'_>, judgement: &mut Judgement) {
         keys.entry(&row.key).or_default().push(row.seq);
         for id in &row.emitted {
             if !index.by_id.contains_key(id) {
-                let what = format!("decision {} of {} emitted {id}, which is on no topic", row.seq, row.key);
+                let what = format!(
+                    "decision {} of {} emitted {id}, which is on no topic",
+                    row.seq, row.key
+                );
                 judgement.breaks(Guarantee::G9, what);
             }
         }
     }
     for (key, mut numbers) in keys {
         numbers.sort_unstable();
-        let hole = numbers.iter().zip(1..).find(|(number, wanted)| **number != *wanted);
+        let hole = numbers
+            .iter()
+            .zip(1..)
+            .find(|(number, wanted)| **number != *wanted);
         if let Some((number, wanted)) = hole {
             let what = format!("decisions of {key}: {number} where {wanted} is due");
             judgement.breaks(Guarantee::G9, what);

@@ -109,16 +109,28 @@ pub(super) fn matching<'a>(
 /// How far the series of these labels came, in words.
 pub(super) fn story(evidence: &Evidence, index: &Index<'_>, labels: &Labels) -> String {
     let mut steps = Vec::new();
-    let row = evidence.ingest.alerts.iter().find(|(_, row)| row.labels == *labels);
+    let row = evidence
+        .ingest
+        .alerts
+        .iter()
+        .find(|(_, row)| row.labels == *labels);
     let Some((alert, row)) = row else {
         return "it stopped before Ingest's table alerts".to_owned();
     };
-    steps.push(format!("alerts has {alert} (firing: {}, episode {:?})", row.firing, row.episode));
+    steps.push(format!(
+        "alerts has {alert} (firing: {}, episode {:?})",
+        row.firing, row.episode
+    ));
     let none = BTreeSet::new();
     let raised = index.of_labels.get(labels).unwrap_or(&none);
     if raised.is_empty() {
-        let waiting = evidence.kits.get("ingest").map_or(0, |kit| kit.outbox.len());
-        steps.push(format!("no alert.raised on the topic; {waiting} wait in Ingest's outbox"));
+        let waiting = evidence
+            .kits
+            .get("ingest")
+            .map_or(0, |kit| kit.outbox.len());
+        steps.push(format!(
+            "no alert.raised on the topic; {waiting} wait in Ingest's outbox"
+        ));
     }
     for episode in raised {
         steps.push(episode_story(evidence, index, *episode));
@@ -155,5 +167,8 @@ fn episode_story(evidence: &Evidence, index: &Index<'_>, episode: Uuid) -> Strin
             format!("{incident} (store: {status:?})")
         })
         .collect();
-    format!("{place}, over: {}, decided {decisions:?}, incidents {held:?}", known.over.len())
+    format!(
+        "{place}, over: {}, decided {decisions:?}, incidents {held:?}",
+        known.over.len()
+    )
 }

@@ -57,15 +57,23 @@ impl Guarantee {
     #[must_use]
     pub const fn says(self) -> &'static str {
         match self {
-            Self::G1 => "every accepted firing is one episode or reject, every opening episode in one incident",
+            Self::G1 => {
+                "every accepted firing is one episode or reject, every opening episode in one incident"
+            }
             Self::G2 => "no incident without a firing that was sent",
             Self::G3 => "at rest outboxes are empty and nothing lags",
-            Self::G4 => "first occurrences are in sequence, without gaps, per topic, key and source",
+            Self::G4 => {
+                "first occurrences are in sequence, without gaps, per topic, key and source"
+            }
             Self::G5 => "one effect per event and consumer; the dead letters are the poison",
-            Self::G6 => "one end per action; never more replicas than asked for; no slot made twice",
+            Self::G6 => {
+                "one end per action; never more replicas than asked for; no slot made twice"
+            }
             Self::G7 => "cooldowns and bounds hold",
             Self::G8 => "running = desired, and incidents agree with alerts",
-            Self::G9 => "the Incident Store is what the topics say; decisions are gapless and each once",
+            Self::G9 => {
+                "the Incident Store is what the topics say; decisions are gapless and each once"
+            }
             Self::G12 => "every refused firing alert has a timer or an outcome",
         }
     }

@@ -49,7 +49,8 @@ fn at_rest(evidence: &Evidence, judgement: &mut Judgement) {
     for (service, kit) in &evidence.kits {
         if let Some((id, kind)) = kit.outbox.first() {
             let waiting = kit.outbox.len();
-            let what = format!("{waiting} events wait in the outbox of {service}: {kind} {id} first");
+            let what =
+                format!("{waiting} events wait in the outbox of {service}: {kind} {id} first");
             judgement.breaks(Guarantee::G3, what);
         }
     }
@@ -80,7 +81,10 @@ fn in_sequence(index: &Index<'_>, judgement: &mut Judgement) {
             .entry((&record.topic, &record.key))
             .or_insert(record.partition);
         if *home != record.partition {
-            let what = format!("{} has a key that is in partition {home} too", record.place());
+            let what = format!(
+                "{} has a key that is in partition {home} too",
+                record.place()
+            );
             judgement.breaks(Guarantee::G4, what);
         }
         let Some(number) = record.sequence else {
@@ -91,7 +95,10 @@ fn in_sequence(index: &Index<'_>, judgement: &mut Judgement) {
         let before = last.get(&place).map_or(0, |(number, _)| *number);
         if number != before + 1 {
             let previous = last.get(&place).map(|(_, record)| record.place());
-            let what = format!("{number} follows {before}: {} after {previous:?}", record.place());
+            let what = format!(
+                "{number} follows {before}: {} after {previous:?}",
+                record.place()
+            );
             judgement.breaks(Guarantee::G4, what);
         }
         last.insert(place, (number.max(before), record));

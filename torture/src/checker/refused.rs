@@ -34,9 +34,10 @@ pub(super) fn check(evidence: &Evidence, index: &Index<'_>, judgement: &mut Judg
                 continue;
             };
             let row = last[&(*key, name)];
-            let refused = row.outcomes.iter().any(|(rule, outcome)| {
-                rule == name && AGAIN.contains(&outcome.as_str())
-            });
+            let refused = row
+                .outcomes
+                .iter()
+                .any(|(rule, outcome)| rule == name && AGAIN.contains(&outcome.as_str()));
             if refused && !timed.contains(key) && !rows.waiting.contains(*key) {
                 let what = format!(
                     "{} was refused ({:?}, decision {} of {key}) and nothing wakes it",

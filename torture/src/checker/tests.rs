@@ -242,7 +242,10 @@ fn kits(evidence: &mut Evidence) {
             let topic = record.map(|record| record.topic.to_string());
             kit.sent.push((id(*event), topic.unwrap_or_default()));
         }
-        kit.done = read.iter().map(|event| (id(*event), Seen::default())).collect();
+        kit.done = read
+            .iter()
+            .map(|event| (id(*event), Seen::default()))
+            .collect();
         for topic in ["alert", "incident", "action"] {
             kit.next.insert((topic.to_owned(), 0), 2);
         }
@@ -254,7 +257,10 @@ fn kit<'a>(evidence: &'a mut Evidence, service: &str) -> &'a mut super::evidence
 }
 
 fn find(evidence: &mut Evidence, number: u128) -> &mut Record {
-    let record = evidence.records.iter_mut().find(|r| r.id == Some(id(number)));
+    let record = evidence
+        .records
+        .iter_mut()
+        .find(|r| r.id == Some(id(number)));
     record.expect("a record")
 }
 
@@ -268,7 +274,10 @@ fn planted(plant: impl FnOnce(&mut Evidence)) -> Judgement {
 /// A violation of `guarantee` is found, and its words say where.
 fn finds(guarantee: Guarantee, words: &str, plant: impl FnOnce(&mut Evidence)) {
     let judgement = planted(plant);
-    let mut of_it = judgement.violations.iter().filter(|v| v.guarantee == guarantee);
+    let mut of_it = judgement
+        .violations
+        .iter()
+        .filter(|v| v.guarantee == guarantee);
     assert!(
         of_it.any(|violation| violation.what.contains(words)),
         "no {guarantee:?} with {words:?} in {:#?}",
@@ -281,7 +290,12 @@ fn a_sound_world_breaks_nothing() {
     let judgement = planted(|_| {});
     assert!(judgement.holds(), "{:#?}", judgement.violations);
     assert_eq!(
-        (judgement.accepted, judgement.episodes, judgement.incidents, judgement.actions),
+        (
+            judgement.accepted,
+            judgement.episodes,
+            judgement.incidents,
+            judgement.actions
+        ),
         (1, 1, 1, 1)
     );
 }
@@ -294,8 +308,12 @@ fn published_twice_and_answered_late_is_sound() {
             again.offset = offset;
             evidence.records.insert(0, again);
         }
-        evidence.records.sort_by_key(|r| (Arc::clone(&r.topic), r.offset));
-        kit(evidence, "rules").next.insert(("alert".to_owned(), 0), 4);
+        evidence
+            .records
+            .sort_by_key(|r| (Arc::clone(&r.topic), r.offset));
+        kit(evidence, "rules")
+            .next
+            .insert(("alert".to_owned(), 0), 4);
         let lost = Sent {
             answer: None,
             ..sent(90, None)
@@ -380,7 +398,10 @@ fn g2_an_incident_of_nothing() {
         evidence.sent.remove(0);
     });
     finds(Guarantee::G2, "no alert on the topic", |evidence| {
-        evidence.store.incidents.insert(id(95), IncidentRow::default());
+        evidence
+            .store
+            .incidents
+            .insert(id(95), IncidentRow::default());
     });
 }
 
@@ -395,7 +416,9 @@ fn g3_what_waits_lags_or_got_lost() {
         next.insert(("incident".to_owned(), 0), 1);
     });
     finds(Guarantee::G3, "where it is not", |evidence| {
-        kit(evidence, "ingest").sent.push((id(93), "alert".to_owned()));
+        kit(evidence, "ingest")
+            .sent
+            .push((id(93), "alert".to_owned()));
     });
     finds(Guarantee::G3, "no row of an outbox_sent", |evidence| {
         kit(evidence, "ingest").sent.remove(0);
@@ -410,7 +433,9 @@ fn g4_a_gap_a_swap_and_a_key_in_two_partitions() {
     finds(Guarantee::G4, "2 follows 0", |evidence| {
         find(evidence, RAISED).offset = 1;
         find(evidence, OVER).offset = 0;
-        evidence.records.sort_by_key(|r| (Arc::clone(&r.topic), r.offset));
+        evidence
+            .records
+            .sort_by_key(|r| (Arc::clone(&r.topic), r.offset));
     });
     finds(Guarantee::G4, "in partition 0 too", |evidence| {
         find(evidence, OVER).partition = 4;
@@ -433,9 +458,13 @@ fn g5_no_effect_two_effects_and_effects_of_nothing() {
     finds(Guarantee::G5, "left nothing in action_exec", |evidence| {
         evidence.runner.actions.clear();
     });
-    finds(Guarantee::G5, "left nothing in incident_events", |evidence| {
-        evidence.store.story.remove(&id(OPENED));
-    });
+    finds(
+        Guarantee::G5,
+        "left nothing in incident_events",
+        |evidence| {
+            evidence.store.story.remove(&id(OPENED));
+        },
+    );
 }
 
 fn poison(evidence: &mut Evidence, buried: bool) {
@@ -484,7 +513,9 @@ fn g5_dead_letters_are_the_poison() {
 #[test]
 fn g6_ends_slots_and_replicas() {
     finds(Guarantee::G6, "has 0 ends", |evidence| {
-        evidence.records.retain(|record| record.id != Some(id(COMPLETED)));
+        evidence
+            .records
+            .retain(|record| record.id != Some(id(COMPLETED)));
     });
     finds(Guarantee::G6, "has 2 ends", |evidence| {
         let mut again = find(evidence, COMPLETED).clone();
@@ -540,16 +571,22 @@ fn g8_replicas_incidents_and_alerts() {
     finds(Guarantee::G8, "1 of app run", |evidence| {
         evidence.containers.pop();
     });
-    finds(Guarantee::G8, "fires: false; Ingest says true", |evidence| {
-        let row = evidence.ingest.alerts.get_mut(&id(ALERT));
-        row.expect("a row").firing = true;
-    });
+    finds(
+        Guarantee::G8,
+        "fires: false; Ingest says true",
+        |evidence| {
+            let row = evidence.ingest.alerts.get_mut(&id(ALERT));
+            row.expect("a row").firing = true;
+        },
+    );
     finds(Guarantee::G8, "of its alerts [] fire", |evidence| {
         let row = evidence.store.incidents.get_mut(&id(INCIDENT));
         row.expect("a row").status = Some("mitigating".to_owned());
     });
     finds(Guarantee::G8, "is Some(\"resolved\")", |evidence| {
-        evidence.records.retain(|record| record.id != Some(id(OVER)));
+        evidence
+            .records
+            .retain(|record| record.id != Some(id(OVER)));
     });
 }
 
@@ -571,7 +608,9 @@ fn g9_a_store_that_is_not_what_the_topics_say() {
 }
 
 fn refused(evidence: &mut Evidence) {
-    evidence.records.retain(|record| record.id != Some(id(OVER)));
+    evidence
+        .records
+        .retain(|record| record.id != Some(id(OVER)));
     evidence.rules_rows.decisions.pop();
     evidence.rules_rows.decisions[0].outcomes[0].1 = "cooldown".to_owned();
     evidence.rules_rows.decisions[1].outcomes.clear();
@@ -585,7 +624,12 @@ fn g12_a_refusal_that_nothing_wakes() {
         let timer = ("service=app".to_owned(), "recheck".to_owned());
         evidence.rules_rows.timers.push(timer);
     });
-    assert!(!woken.violations.iter().any(|v| v.guarantee == Guarantee::G12));
+    assert!(
+        !woken
+            .violations
+            .iter()
+            .any(|v| v.guarantee == Guarantee::G12)
+    );
     finds(Guarantee::G12, "has no answer", |evidence| {
         refused(evidence);
         evidence.rules_rows.decisions[0].outcomes.clear();

@@ -225,7 +225,9 @@ impl Pair {
     /// Writes the log, and gossips it if the peers hear each other.
     fn log(&self, member: usize, group: usize, told: &[Told], dice: &mut Dice) {
         let of = |over: bool| {
-            let told = told.iter().filter(move |told| told.ends_at.is_some() == over);
+            let told = told
+                .iter()
+                .filter(move |told| told.ends_at.is_some() == over);
             told.map(|told| told.series).collect()
         };
         let entry = Entry {

@@ -42,7 +42,10 @@ pub(super) fn body(
     labels: &[Labels],
     marks: &[String],
 ) -> Vec<u8> {
-    let alerts = told.iter().zip(labels).map(|(told, labels)| alert(told, labels));
+    let alerts = told
+        .iter()
+        .zip(labels)
+        .map(|(told, labels)| alert(told, labels));
     let alerts: Vec<Value> = alerts.chain(marks.iter().map(|mark| bad(mark))).collect();
     let firing = told.iter().any(|told| told.ends_at.is_none());
     let body = json!({

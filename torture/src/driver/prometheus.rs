@@ -64,7 +64,10 @@ pub async fn generate(
             _ = ticks.tick() => {}
         }
         let later = firing.split_off(&now());
-        for live in std::mem::replace(&mut firing, later).into_values().flatten() {
+        for live in std::mem::replace(&mut firing, later)
+            .into_values()
+            .flatten()
+        {
             world.resolve(live.group, live.series);
             if live.again > 0 {
                 resting.push_back((live_start(&world, &live), live));
@@ -101,7 +104,11 @@ fn live_start(world: &World, live: &Live) -> i64 {
 }
 
 fn fresh(load: &Load, number: usize, world: &World, dice: &mut Dice) -> Live {
-    let alertname = if dice.percent(50) { "Down" } else { "Unmatched" };
+    let alertname = if dice.percent(50) {
+        "Down"
+    } else {
+        "Unmatched"
+    };
     let service = format!("svc-{}", dice.below(load.services));
     let more = [("instance", format!("i-{number}"))];
     Live {

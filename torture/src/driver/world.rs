@@ -84,7 +84,9 @@ impl World {
     /// When its current or last stretch began, as long as that is not forgotten.
     pub(super) fn start_of(&self, group: usize, series: usize) -> Option<i64> {
         let inner = self.inner();
-        inner.groups[group].get(&series).map(|known| known.starts_at)
+        inner.groups[group]
+            .get(&series)
+            .map(|known| known.starts_at)
     }
 
     /// The alerts of a group as a member knows them.

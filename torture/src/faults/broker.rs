@@ -1,10 +1,6 @@
 //! What happens to the log: offsets turned back, records published again, poison.
 
-use std::{
-    collections::BTreeMap,
-    sync::Mutex,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Mutex, time::Duration};
 
 use anyhow::{Context, Result};
 use rdkafka::{
@@ -42,7 +38,11 @@ fn consumer(brokers: &str, group: &str) -> Result<BaseConsumer> {
 /// Both instances are stopped, the group's offsets are turned back, and they start again.
 pub(super) async fn reset(arena: &Arena, dice: &mut Dice) -> Result<Option<String>> {
     let (service, topics) = dice.pick(&READERS);
-    let slots = arena.fleet.slots.iter().filter(|slot| slot.service == service);
+    let slots = arena
+        .fleet
+        .slots
+        .iter()
+        .filter(|slot| slot.service == service);
     let mut members = Vec::new();
     for slot in slots {
         let Some(member) = slot.try_take() else {
@@ -55,14 +55,19 @@ pub(super) async fn reset(arena: &Arena, dice: &mut Dice) -> Result<Option<Strin
     }
     let prefix = &arena.fleet.topics.prefix;
     let (brokers, group) = (arena.places.brokers(), format!("{prefix}{service}"));
-    let names: Vec<String> = topics.iter().map(|topic| format!("{prefix}{topic}")).collect();
+    let names: Vec<String> = topics
+        .iter()
+        .map(|topic| format!("{prefix}{topic}"))
+        .collect();
     let share = dice.pick(&[0, 0, 50, 90]);
     let turned = spawn_blocking(move || turn_back(&brokers, &group, &names, share)).await;
     for member in &mut members {
         member.restart(&[])?;
     }
     turned??;
-    Ok(Some(format!("offsets of {service} set to {share} % of the log")))
+    Ok(Some(format!(
+        "offsets of {service} set to {share} % of the log"
+    )))
 }
 
 fn turn_back(brokers: &str, group: &str, topics: &[String], share: i64) -> Result<()> {
@@ -138,7 +143,9 @@ pub(super) async fn republish(arena: &Arena, dice: &mut Dice) -> Result<Option<S
         }
     }
     spawn_blocking(move || rdkafka::producer::Producer::flush(&producer, PATIENCE * 4)).await??;
-    Ok(Some(format!("{count} records of {name} {partition} published again")))
+    Ok(Some(format!(
+        "{count} records of {name} {partition} published again"
+    )))
 }
 
 fn clone_headers(headers: &OwnedHeaders) -> OwnedHeaders {
@@ -183,7 +190,9 @@ pub(super) async fn poison(
         .headers(headers);
     let sent = producer(arena)?.send(record, PATIENCE).await;
     sent.map_err(|(error, _)| error)?;
-    Ok(Some(format!("{what} record of type {kind} in {name} {partition}")))
+    Ok(Some(format!(
+        "{what} record of type {kind} in {name} {partition}"
+    )))
 }
 
 /// Headers as every record has them.

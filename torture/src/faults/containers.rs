@@ -30,13 +30,19 @@ pub(super) async fn add(arena: &Arena, dice: &mut Dice) -> Result<Option<String>
     let stays = Duration::from_millis(dice.between(500, 9000));
     sleep(stays).await;
     tidy_one(target, number).await?;
-    Ok(Some(format!("a container of {} added for {stays:?}", target.name)))
+    Ok(Some(format!(
+        "a container of {} added for {stays:?}",
+        target.name
+    )))
 }
 
 async fn tidy_one(target: &crate::arena::Target, number: u32) -> Result<()> {
     let name = format!("{}-app-{number}", target.app.project);
     let seen = target.app.containers().await?;
-    for seen in seen.iter().filter(|seen| !seen.managed && seen.name == name) {
+    for seen in seen
+        .iter()
+        .filter(|seen| !seen.managed && seen.name == name)
+    {
         // Somebody may be quicker.
         drop(target.app.remove(&seen.id).await);
     }
@@ -47,7 +53,11 @@ async fn tidy_one(target: &crate::arena::Target, number: u32) -> Result<()> {
 pub(super) async fn tidy(arena: &Arena) -> Result<()> {
     for target in &arena.targets {
         for seen in target.app.containers().await? {
-            let number = seen.name.rsplit('-').next().and_then(|n| n.parse::<u32>().ok());
+            let number = seen
+                .name
+                .rsplit('-')
+                .next()
+                .and_then(|n| n.parse::<u32>().ok());
             if !seen.managed && number.is_some_and(|number| number >= BY_HAND) {
                 drop(target.app.remove(&seen.id).await);
             }

@@ -47,7 +47,10 @@ async fn replies(proxy: &Proxy, what: &str, dice: &mut Dice) -> String {
     }
     proxy.drop_replies(0);
     let dropped = proxy.dropped() - before;
-    format!("{dropped} replies to {what} dropped at the edge of {}", proxy.name)
+    format!(
+        "{dropped} replies to {what} dropped at the edge of {}",
+        proxy.name
+    )
 }
 
 fn edge<'a>(arena: &'a Arena, name: &str) -> &'a Arc<tokio::sync::Mutex<Arc<Proxy>>> {

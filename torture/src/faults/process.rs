@@ -34,7 +34,10 @@ pub(super) async fn terminate(arena: &Arena, dice: &mut Dice) -> Result<Option<S
     };
     let code = member.stop().await;
     member.restart(&[])?;
-    Ok(Some(format!("SIGTERM of {}: exit {:?}", slot.service, code?)))
+    Ok(Some(format!(
+        "SIGTERM of {}: exit {:?}",
+        slot.service, code?
+    )))
 }
 
 pub(super) async fn freeze(arena: &Arena, dice: &mut Dice) -> Result<Option<String>> {

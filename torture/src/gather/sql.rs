@@ -89,11 +89,10 @@ fn all_consumers(databases: &Databases) -> impl Iterator<Item = (&'static str, &
 }
 
 async fn kit(pool: &PgPool, prefix: &str) -> Result<Kit> {
-    let inbox: Vec<(Uuid, String, i32, i64, String)> = sqlx::query_as(
-        "SELECT event_id, topic, partition, kafka_offset, status FROM inbox_events",
-    )
-    .fetch_all(pool)
-    .await?;
+    let inbox: Vec<(Uuid, String, i32, i64, String)> =
+        sqlx::query_as("SELECT event_id, topic, partition, kafka_offset, status FROM inbox_events")
+            .fetch_all(pool)
+            .await?;
     let mut kit = Kit {
         outbox: sqlx::query_as("SELECT event_id, event_type FROM outbox_events ORDER BY id")
             .fetch_all(pool)
@@ -143,7 +142,9 @@ async fn ingest(pool: &PgPool) -> Result<Ingest> {
     let raw: Vec<Vec<u8>> = sqlx::query_scalar("SELECT raw FROM alert_rejects")
         .fetch_all(pool)
         .await?;
-    let rejects = raw.iter().map(|raw| String::from_utf8_lossy(raw).into_owned());
+    let rejects = raw
+        .iter()
+        .map(|raw| String::from_utf8_lossy(raw).into_owned());
     Ok(Ingest {
         alerts,
         rejects: rejects.collect(),
@@ -201,7 +202,9 @@ async fn rules(pool: &PgPool) -> Result<RulesRows> {
         if let Some(action) = pending {
             found.busy.insert(name, action);
         }
-        found.waiting.extend(serde_json::from_value::<BTreeSet<String>>(waiting)?);
+        found
+            .waiting
+            .extend(serde_json::from_value::<BTreeSet<String>>(waiting)?);
     }
     Ok(found)
 }
@@ -211,7 +214,9 @@ async fn runner(pool: &PgPool) -> Result<Runner> {
         sqlx::query_as("SELECT action_id, event_id, status FROM action_exec")
             .fetch_all(pool)
             .await?;
-    let actions = rows.into_iter().map(|(id, event, status)| (id, (event, status)));
+    let actions = rows
+        .into_iter()
+        .map(|(id, event, status)| (id, (event, status)));
     Ok(Runner {
         actions: actions.collect(),
     })
@@ -258,7 +263,9 @@ async fn store(pool: &PgPool) -> Result<Store> {
         sqlx::query_as("SELECT action_id, incident_id, status FROM actions")
             .fetch_all(pool)
             .await?;
-    let actions = actions.into_iter().map(|(id, incident, status)| (id, (incident, status)));
+    let actions = actions
+        .into_iter()
+        .map(|(id, incident, status)| (id, (incident, status)));
     Ok(Store {
         incidents,
         story: story.into_iter().collect(),

@@ -57,9 +57,8 @@ pub async fn read_topics(reading: &Reading) -> Result<Vec<Record>> {
         Ok(all.into_iter().map(|bytes| bytes.record).collect())
     })
     .await??;
-    records.sort_by(|a, b| {
-        (&a.topic, a.partition, a.offset).cmp(&(&b.topic, b.partition, b.offset))
-    });
+    records
+        .sort_by(|a, b| (&a.topic, a.partition, a.offset).cmp(&(&b.topic, b.partition, b.offset)));
     Ok(records)
 }
 
@@ -76,15 +75,10 @@ fn read(brokers: &str, prefix: &str) -> Result<Vec<Bytes>> {
             continue;
         }
         for partition in topic.partitions() {
-            let (low, high) =
-                consumer.fetch_watermarks(topic.name(), partition.id(), PATIENCE)?;
+            let (low, high) = consumer.fetch_watermarks(topic.name(), partition.id(), PATIENCE)?;
             if high > low {
                 left += high - low;
-                assignment.add_partition_offset(
-                    topic.name(),
-                    partition.id(),
-                    Offset::Beginning,
-                )?;
+                assignment.add_partition_offset(topic.name(), partition.id(), Offset::Beginning)?;
             }
         }
     }
@@ -125,7 +119,9 @@ fn copy(message: &BorrowedMessage<'_>, prefix: &str, strings: &mut HashSet<Arc<s
         let number = |name: &str| header(name).and_then(|text| text.parse::<i64>().ok());
         (
             header("ep.dlq.topic").unwrap_or_default().to_owned(),
-            number("ep.dlq.partition").and_then(|n| i32::try_from(n).ok()).unwrap_or(-1),
+            number("ep.dlq.partition")
+                .and_then(|n| i32::try_from(n).ok())
+                .unwrap_or(-1),
             number("ep.dlq.offset").unwrap_or(-1),
         )
     });

@@ -70,12 +70,7 @@ pub struct Proxy {
 
 impl Proxy {
     /// Listens at `listen` and passes on to `server`.
-    pub async fn start(
-        name: &str,
-        listen: &str,
-        server: &str,
-        protocol: Protocol,
-    ) -> Result<Self> {
+    pub async fn start(name: &str, listen: &str, server: &str, protocol: Protocol) -> Result<Self> {
         let listener = TcpListener::bind(listen)
             .await
             .with_context(|| format!("{listen} for the proxy of {name}"))?;
