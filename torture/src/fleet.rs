@@ -2,10 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use eventpulse_tests::{
     Member, Stack,
-    stack::{Databases, Parts},
+    stack::{Databases, Parts, patiently},
 };
 use service_kit::testing::TestTopics;
 use tempfile::TempDir;
@@ -49,6 +49,15 @@ impl Slot {
     /// Has it to oneself: the supervisor leaves it alone meanwhile.
     pub async fn take(&self) -> MutexGuard<'_, Member> {
         self.member.lock().await
+    }
+
+    async fn ready(&self) -> Result<()> {
+        let asked = reqwest::get(format!("{}/readyz?verbose", self.url));
+        let answer = timeout(Duration::from_secs(20), asked).await??;
+        let status = answer.status();
+        let words = answer.text().await.unwrap_or_default();
+        ensure!(status.is_success(), "{words}");
+        Ok(())
     }
 
     /// Has it to oneself, if nobody else has.
@@ -104,18 +113,12 @@ impl Fleet {
         ends
     }
 
-    /// Whether every process says that it is ready; else which is not.
-    pub async fn ready(&self) -> Result<()> {
+    /// Waits until every process has said that it is ready: on a slow machine not all of them say
+    /// so at the same moment.
+    pub async fn ready(&self, patience: Duration) -> Result<()> {
         for slot in &self.slots {
-            let asked = reqwest::get(format!("{}/readyz?verbose", slot.url));
-            let answer = timeout(Duration::from_secs(20), asked).await??;
-            let status = answer.status();
-            let words = answer.text().await.unwrap_or_default();
-            anyhow::ensure!(
-                status.is_success(),
-                "{} is not ready: {words}",
-                slot.service
-            );
+            let what = format!("{} to be ready", slot.service);
+            patiently(patience, &what, async || slot.ready().await).await?;
         }
         Ok(())
     }

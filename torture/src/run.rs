@@ -56,7 +56,7 @@ struct Senders {
 pub async fn run(plan: &Plan) -> Result<Report> {
     let mut dice = Dice::new(plan.seed);
     let arena = Arc::new(Arena::build(plan.places.clone(), plan.instances).await?);
-    patiently(HEALING, "services to be ready", || arena.fleet.ready()).await?;
+    arena.fleet.ready(HEALING).await?;
     let supervised = CancellationToken::new();
     let supervisor = tokio::spawn(Fleet::supervise(
         arena.fleet.slots.clone(),
@@ -99,7 +99,7 @@ pub async fn run(plan: &Plan) -> Result<Report> {
 
 /// Everything is ready again, everything was told, and nothing is under way.
 async fn calm_down(arena: &Arena, senders: &Senders, patience: Duration) -> Result<()> {
-    patiently(HEALING, "services to be ready", || arena.fleet.ready()).await?;
+    arena.fleet.ready(HEALING).await?;
     senders.finish(patience).await?;
     rest(arena, patience).await
 }

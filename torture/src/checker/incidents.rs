@@ -21,10 +21,15 @@ pub(super) fn check(evidence: &Evidence, index: &Index<'_>, judgement: &mut Judg
 fn alerts_agree(evidence: &Evidence, index: &Index<'_>, judgement: &mut Judgement) {
     let mut starts: HashMap<usize, i64> = HashMap::new();
     let mut ended: HashSet<(usize, i64)> = HashSet::new();
-    for sent in evidence.sent.iter().filter(|sent| sent.accepted()) {
+    // A body without an answer may have been stored all the same.
+    let mut doubtful: HashSet<(usize, i64)> = HashSet::new();
+    for sent in &evidence.sent {
         for told in &*sent.told {
-            if told.ends_at.is_some() {
-                ended.insert((told.series, told.starts_at));
+            let place = (told.series, told.starts_at);
+            if !sent.accepted() {
+                doubtful.insert(place);
+            } else if told.ends_at.is_some() {
+                ended.insert(place);
             } else {
                 let start = starts.entry(told.series).or_insert(told.starts_at);
                 *start = told.starts_at.max(*start);
@@ -41,7 +46,10 @@ fn alerts_agree(evidence: &Evidence, index: &Index<'_>, judgement: &mut Judgemen
         let Some(row) = rows.get(&evidence.series[series]) else {
             continue; // G1 tells
         };
-        let fires = !ended.contains(&(series, start));
+        let mut fires = !ended.contains(&(series, start));
+        if fires && doubtful.contains(&(series, start)) {
+            fires = row.firing;
+        }
         let published = row.episode.and_then(|episode| index.episodes.get(&episode));
         let open = published.map(|episode| episode.over.is_empty());
         if row.firing != fires || open != Some(fires) {

@@ -324,6 +324,19 @@ fn published_twice_and_answered_late_is_sound() {
 }
 
 #[test]
+fn an_end_without_an_answer_may_have_been_stored() {
+    let judgement = planted(|evidence| evidence.sent[1].answer = None);
+    assert!(judgement.holds(), "{:#?}", judgement.violations);
+    finds(
+        Guarantee::G8,
+        "fires: true; Ingest says false",
+        |evidence| {
+            evidence.sent.pop();
+        },
+    );
+}
+
+#[test]
 fn g1_an_accepted_firing_without_an_episode() {
     let lose = |evidence: &mut Evidence| {
         evidence.series.push(labels("Down", "other"));

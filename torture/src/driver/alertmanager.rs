@@ -98,9 +98,14 @@ impl Pair {
     }
 
     /// A member is killed and starts again: its requests are cut off, its alerts forgotten, its
-    /// notification log as old as its last snapshot.
+    /// notification log the peer's, or, while they do not hear each other, its last snapshot.
     pub fn restart(&self, member: usize) {
-        let kept = self.kept[member].lock().expect("no writer panics").clone();
+        let apart = now() < *self.apart_until.lock().expect("no writer panics");
+        let source = match apart {
+            true => &self.kept[member],
+            false => &self.logs[1 - member],
+        };
+        let kept = source.lock().expect("no writer panics").clone();
         *self.logs[member].lock().expect("no writer panics") = kept;
         self.world.forgotten_by(member);
         self.lives[member].send_modify(|lives| *lives += 1);
