@@ -106,8 +106,7 @@ fn episodes(
         judgement.breaks(
             Guarantee::G1,
             format!(
-                "firings of {labels:?} that began at {missing:?} were accepted and have no episode: {}",
-                words
+                "firings of {labels:?} that began at {missing:?} were accepted and have no episode: {words}"
             ),
         );
     }
@@ -117,10 +116,9 @@ fn episodes(
         judgement.breaks(
             Guarantee::G1,
             format!(
-                "{} episodes of {labels:?}, which fired {} times: {}",
+                "{} episodes of {labels:?}, which fired {} times: {words}",
                 episodes.len(),
                 heard.tried.len(),
-                words
             ),
         );
     }
