@@ -21,6 +21,7 @@ COPY action-runner/Cargo.toml action-runner/
 COPY incident-store/Cargo.toml incident-store/
 COPY cli/Cargo.toml cli/
 COPY tests/Cargo.toml tests/
+COPY torture/Cargo.toml torture/
 COPY bench/Cargo.toml bench/
 COPY demo/app/Cargo.toml demo/app/
 COPY demo/story/Cargo.toml demo/story/

@@ -1,11 +1,13 @@
 # EventPulse. `make` lists the targets. Everything longer than a line is in scripts/.
 PROFILE ?= fast
+DURATION ?= 600
+SEED ?= 1
 ifeq ($(filter $(PROFILE),fast mission),)
 $(error PROFILE is $(PROFILE): fast (windows of 15s and 30s) or mission (2m and 5m))
 endif
 export EVENTPULSE_PROFILE := $(if $(filter mission,$(PROFILE)),full,fast)
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo down purge test check bench
+.PHONY: help setup up demo down purge test check bench torture
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +30,9 @@ purge: ## that, and delete the volumes
 
 test: ## set up, and run every test
 	@scripts/test
+
+torture: ## break everything for DURATION seconds by SEED, heal, and check that nothing was lost or done twice
+	@scripts/torture --duration $(DURATION) --seed $(SEED) $(TORTURE)
 
 bench: ## measure it on this machine, beside the machine's own floor (BENCH='--workloads w2 --seconds 300')
 	@scripts/bench $(BENCH)

@@ -63,11 +63,16 @@ pub struct Database {
 impl Database {
     /// An empty database with the kit's migrations and then `migrators` applied.
     pub async fn fresh(migrators: &[&Migrator]) -> Self {
-        let variable = "EVENTPULSE_TEST_DATABASE_URL";
-        let server = required(variable);
+        Self::fresh_at(&required("EVENTPULSE_TEST_DATABASE_URL"), migrators).await
+    }
+
+    /// The same on another server than the tests' own.
+    pub async fn fresh_at(server: &str, migrators: &[&Migrator]) -> Self {
+        let server = server.to_owned();
         let mut admin = PgConnection::connect(&server)
             .await
             .unwrap_or_else(|error| {
+                let variable = "EVENTPULSE_TEST_DATABASE_URL";
                 panic!("{}", start_it("the Postgres server", variable, &error))
             });
         static SWEEP: Once = Once::new();
@@ -140,9 +145,13 @@ pub struct TestTopics {
 impl TestTopics {
     /// No topic has this prefix yet.
     pub async fn fresh() -> Self {
-        let variable = "EVENTPULSE_TEST_KAFKA";
+        Self::fresh_at(required("EVENTPULSE_TEST_KAFKA")).await
+    }
+
+    /// The same on other brokers than the tests' own.
+    pub async fn fresh_at(brokers: String) -> Self {
         let topics = Self {
-            brokers: required(variable),
+            brokers,
             prefix: format!("{MARK}{}.", random()),
         };
         let brokers = topics.brokers.clone();
@@ -155,7 +164,7 @@ impl TestTopics {
                 .map(drop)
         });
         if let Err(error) = asked.await.expect("asking does not panic") {
-            panic!("{}", start_it("Kafka", variable, &error));
+            panic!("{}", start_it("Kafka", "EVENTPULSE_TEST_KAFKA", &error));
         }
         topics
     }

@@ -92,7 +92,8 @@ impl App {
         Ok(app)
     }
 
-    async fn create(&self, service: &str, number: u32, healthy: &str) -> Result<()> {
+    /// One more container, as Compose or a person would make it.
+    pub async fn create(&self, service: &str, number: u32, healthy: &str) -> Result<()> {
         let labels = [
             ("service", service),
             ("com.docker.compose.project", &self.project),

@@ -142,6 +142,29 @@ impl Member {
         Ok(exited.code())
     }
 
+    /// Sends a signal by its name, STOP or CONT say.
+    pub fn signal(&self, name: &str) -> Result<()> {
+        let child = self.child.as_ref().context("not running")?;
+        let pid = child.id().to_string();
+        let sent = Command::new("kill")
+            .args([&format!("-{name}"), &pid])
+            .status()?;
+        ensure!(sent.success(), "kill -{name} {pid}: {sent}");
+        Ok(())
+    }
+
+    /// Whether it is down; in words, if it ended by itself since this was asked last.
+    pub fn is_down(&mut self) -> Result<Option<String>> {
+        let Some(child) = &mut self.child else {
+            return Ok(Some("it was taken down".to_owned()));
+        };
+        let ended = child.try_wait()?;
+        if ended.is_some() {
+            self.child = None;
+        }
+        Ok(ended.map(|status| status.to_string()))
+    }
+
     /// GET, as JSON.
     pub async fn get(&self, path: &str) -> Result<Value> {
         let answer = reqwest::get(format!("{}{path}", self.url)).await?;

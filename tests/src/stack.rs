@@ -1,6 +1,7 @@
 //! The four services on databases and topics of their own.
 
 use std::{
+    collections::BTreeMap,
     path::Path,
     time::{Duration, Instant},
 };
@@ -31,6 +32,48 @@ pub struct Stack {
     pub topics: TestTopics,
     pub databases: Databases,
     pub folder: TempDir,
+    parts: Parts,
+}
+
+/// What the services stand on, and how they reach it.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    /// Brokers for the test itself.
+    pub kafka: String,
+    /// Server of the four databases, as the test itself reaches it.
+    pub database: String,
+    /// Brokers as the services are told.
+    pub services_kafka: String,
+    /// Registry as the services are told.
+    pub services_registry: String,
+    /// `host:port` of the server as one service is told, where it differs from `database`.
+    pub services_database: BTreeMap<&'static str, String>,
+    /// Settings of every service beside the usual ones.
+    pub settings: Vec<(&'static str, String)>,
+}
+
+impl Parts {
+    /// The stack of `make test`, reached directly.
+    pub fn of_the_tests() -> Result<Self> {
+        let kafka = required("EVENTPULSE_TEST_KAFKA")?;
+        Ok(Self {
+            services_kafka: kafka.clone(),
+            kafka,
+            database: required("EVENTPULSE_TEST_DATABASE_URL")?,
+            services_registry: required("EVENTPULSE_TEST_REGISTRY")?,
+            services_database: BTreeMap::new(),
+            settings: Vec::new(),
+        })
+    }
+
+    fn database_url(&self, service: &str, direct: &str) -> Result<String> {
+        let Some(detour) = self.services_database.get(service) else {
+            return Ok(direct.to_owned());
+        };
+        let (before, host) = direct.rsplit_once('@').context("a URL with a user")?;
+        let (_, name) = host.split_once('/').context("a URL with a database")?;
+        Ok(format!("{before}@{detour}/{name}"))
+    }
 }
 
 /// One database each.
@@ -124,21 +167,27 @@ impl Stack {
     pub async fn start(setup: &Setup) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         setup.write(folder.path())?;
-        let topics = TestTopics::fresh().await;
+        let stack = Self::start_in(folder, Parts::of_the_tests()?).await?;
+        for member in [&stack.ingest, &stack.rules, &stack.runner, &stack.store] {
+            member.ready().await;
+        }
+        Ok(stack)
+    }
+
+    /// Starts them on these parts and does not wait; `folder` holds `rules.yaml` and `targets.yaml`.
+    pub async fn start_in(folder: TempDir, parts: Parts) -> Result<Self> {
+        let topics = TestTopics::fresh_at(parts.kafka.clone()).await;
         let databases = Databases {
-            ingest: Database::fresh(&[]).await,
-            rules: Database::fresh(&[]).await,
-            runner: Database::fresh(&[]).await,
-            store: Database::fresh(&[]).await,
+            ingest: Database::fresh_at(&parts.database, &[]).await,
+            rules: Database::fresh_at(&parts.database, &[]).await,
+            runner: Database::fresh_at(&parts.database, &[]).await,
+            store: Database::fresh_at(&parts.database, &[]).await,
         };
         let start = |name, database: &Database| {
-            Member::start(
-                name,
-                settings(database, &topics, folder.path())?,
-                folder.path(),
-            )
+            let settings = settings(name, database, &topics, folder.path(), &parts)?;
+            Member::start(name, settings, folder.path())
         };
-        let stack = Self {
+        Ok(Self {
             ingest: start("ingest", &databases.ingest)?,
             rules: start("rules", &databases.rules)?,
             runner: start("action-runner", &databases.runner)?,
@@ -146,11 +195,8 @@ impl Stack {
             topics,
             databases,
             folder,
-        };
-        for member in [&stack.ingest, &stack.rules, &stack.runner, &stack.store] {
-            member.ready().await;
-        }
-        Ok(stack)
+            parts,
+        })
     }
 
     /// A service by its name.
@@ -164,6 +210,12 @@ impl Stack {
         }
     }
 
+    /// The four services apart from what they stand on.
+    pub fn into_parts(self) -> ([Member; 4], TestTopics, Databases, TempDir) {
+        let members = [self.ingest, self.rules, self.runner, self.store];
+        (members, self.topics, self.databases, self.folder)
+    }
+
     /// A further instance of a service on the same database.
     pub fn another(&self, name: &'static str) -> Result<Member> {
         let database = match name {
@@ -172,11 +224,9 @@ impl Stack {
             "action-runner" => &self.databases.runner,
             _ => &self.databases.store,
         };
-        Member::start(
-            name,
-            settings(database, &self.topics, self.folder.path())?,
-            self.folder.path(),
-        )
+        let folder = self.folder.path();
+        let settings = settings(name, database, &self.topics, folder, &self.parts)?;
+        Member::start(name, settings, folder)
     }
 
     /// Posts alerts as Alertmanager does; gives the status.
@@ -269,25 +319,29 @@ pub async fn try_post(ingest: &str, body: &Value) -> Result<StatusCode> {
 }
 
 fn settings(
+    service: &str,
     database: &Database,
     topics: &TestTopics,
     folder: &Path,
+    parts: &Parts,
 ) -> Result<Vec<(&'static str, String)>> {
     let file = |name: &str| folder.join(name).display().to_string();
-    Ok(vec![
-        ("EVENTPULSE_DATABASE_URL", database.url.clone()),
-        ("EVENTPULSE_KAFKA_BROKERS", topics.brokers.clone()),
+    let mut settings = vec![
         (
-            "EVENTPULSE_REGISTRY_URL",
-            required("EVENTPULSE_TEST_REGISTRY")?,
+            "EVENTPULSE_DATABASE_URL",
+            parts.database_url(service, &database.url)?,
         ),
+        ("EVENTPULSE_KAFKA_BROKERS", parts.services_kafka.clone()),
+        ("EVENTPULSE_REGISTRY_URL", parts.services_registry.clone()),
         ("EVENTPULSE_TOPIC_PREFIX", topics.prefix.clone()),
         ("EVENTPULSE_WEBHOOK_TOKENS", format!("demo={TOKEN}")),
         ("EVENTPULSE_RULES_FILE", file("rules.yaml")),
         ("EVENTPULSE_TARGETS_FILE", file("targets.yaml")),
         ("EVENTPULSE_SETTLE", "1s".to_owned()),
         ("EVENTPULSE_LOG", "info".to_owned()),
-    ])
+    ];
+    settings.extend(parts.settings.iter().cloned());
+    Ok(settings)
 }
 
 /// Like `wait_for`, for what takes its time: asks every 200 ms until `within` has passed.

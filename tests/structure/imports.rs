@@ -94,6 +94,26 @@ fn the_kit_has_no_word_of_the_domain() -> Result<()> {
     Ok(())
 }
 
+/// What judges the services must not err as they do.
+#[test]
+fn the_checker_shares_no_code_with_the_services() -> Result<()> {
+    let files: Vec<Source> = sources(".rs")?
+        .into_iter()
+        .filter(|source| source.path.starts_with("torture/src/checker/"))
+        .collect();
+    ensure!(!files.is_empty(), "no checker found");
+    let theirs = Regex::new(
+        r"\b(shared_events|service_kit|action_runner|incident_store|eventpulse_tests)\b|use (ingest|rules)\b",
+    )?;
+    let found = offences(&files, &theirs);
+    ensure!(
+        found.is_empty(),
+        "it judges by its own code:\n{}",
+        found.join("\n")
+    );
+    Ok(())
+}
+
 #[test]
 fn crates_depend_one_way() -> Result<()> {
     let depends = |manifest: &str, name: &str| -> Result<bool> {

@@ -62,7 +62,6 @@ struct Outbox {
 struct WaitingEvent {
     event_id: Uuid,
     #[serde(rename = "type")]
-    #[schema(example = "alert.raised")]
     event_type: String,
     /// Without prefix
     topic: String,

@@ -1,0 +1,239 @@
+//! Everything of a run: parts, proxies before them, services, and containers to scale.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+
+use anyhow::Result;
+use eventpulse_tests::{App, app::docker_host, stack::Parts};
+use tokio::sync::Mutex;
+
+use crate::{
+    checker::evidence::{Bounds, Rule},
+    docker::{Journal, Part},
+    fleet::{Fleet, SERVICES},
+    proxy::{Protocol, Proxy},
+};
+
+/// What a run is told.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Places {
+    /// Compose project of Kafka, Postgres and registry: all of them are broken
+    #[arg(long, env = "TORTURE_PROJECT", default_value = "eventpulse-torture")]
+    pub project: String,
+    #[arg(long, env = "TORTURE_POSTGRES_PORT", default_value_t = 25432)]
+    pub postgres_port: u16,
+    /// Kafka's listener of the services
+    #[arg(long, env = "TORTURE_KAFKA_PORT", default_value_t = 29093)]
+    pub kafka_port: u16,
+    /// Where that listener says that it is: the proxy
+    #[arg(long, env = "TORTURE_PROXY_PORT", default_value_t = 29090)]
+    pub proxy_port: u16,
+    /// Kafka's listener of those who check
+    #[arg(long, env = "TORTURE_KAFKA_DIRECT_PORT", default_value_t = 29095)]
+    pub kafka_direct_port: u16,
+    #[arg(long, env = "TORTURE_REGISTRY_PORT", default_value_t = 28085)]
+    pub registry_port: u16,
+}
+
+impl Places {
+    /// Brokers for those who check.
+    #[must_use]
+    pub fn brokers(&self) -> String {
+        format!("127.0.0.1:{}", self.kafka_direct_port)
+    }
+
+    #[must_use]
+    pub fn registry(&self) -> String {
+        format!("http://127.0.0.1:{}/apis/ccompat/v7", self.registry_port)
+    }
+
+    fn database(&self) -> String {
+        let port = self.postgres_port;
+        format!("postgres://postgres:postgres@127.0.0.1:{port}/postgres")
+    }
+}
+
+/// A service to scale.
+#[derive(Debug)]
+pub struct Target {
+    pub name: String,
+    pub app: App,
+    /// How its containers' health is checked.
+    pub healthy: &'static str,
+}
+
+/// One part, and the right to break it.
+pub type Breakable<T> = Arc<Mutex<T>>;
+
+#[derive(Debug)]
+pub struct Arena {
+    pub places: Places,
+    pub fleet: Fleet,
+    /// kafka, postgres, registry
+    pub parts: BTreeMap<&'static str, Breakable<Part>>,
+    pub proxies: Vec<Breakable<Arc<Proxy>>>,
+    /// The same, for healing.
+    pub edges: Vec<Arc<Proxy>>,
+    pub targets: Vec<Target>,
+    pub journal: Journal,
+}
+
+/// Health checks of the targets: the last one's replicas never serve.
+const HEALTH: [&str; 3] = ["true", "true", "test -e /healthy"];
+/// Cooldown of the scaling rules.
+const COOLDOWN: i64 = 4;
+const BOUNDS: Bounds = Bounds { min: 1, max: 3 };
+
+/// The rules of a run.
+#[must_use]
+pub fn rules() -> Vec<Rule> {
+    let rule = |name: &str, alertname: &str, opens, acts: bool| Rule {
+        name: name.to_owned(),
+        alertname: alertname.to_owned(),
+        opens,
+        cooldown: acts.then_some(COOLDOWN * 1_000_000),
+    };
+    vec![
+        rule("high-cpu", "HighCPU", true, true),
+        rule("low-cpu", "LowCPU", false, true),
+        rule("down", "Down", true, false),
+    ]
+}
+
+fn rules_file() -> String {
+    let action = format!("timeout: 30s, cooldown: {COOLDOWN}s");
+    format!(
+        r#"version: 1
+rules:
+- name: high-cpu
+  matchers: ['alertname="HighCPU"']
+  group_by: [service]
+  incident: open
+  action:
+    {{scale_docker: {{target_label: service, replicas: 2, direction: up}}, {action},
+     verify_within: 30s, on_failure: {{ensure_replicas: previous}}}}
+- name: low-cpu
+  matchers: ['alertname="LowCPU"']
+  group_by: [service]
+  incident: attach
+  action: {{scale_docker: {{target_label: service, replicas: 1, direction: down}}, {action}}}
+- {{name: down, matchers: ['alertname="Down"'], group_by: [service], incident: open}}
+"#
+    )
+}
+
+fn targets_file(targets: &[Target]) -> String {
+    let mut text = "version: 1\ntargets:\n".to_owned();
+    for target in targets {
+        text.push_str(&format!(
+            "- name: {}\n  docker_host: {}\n  selector: {{service: app, com.docker.compose.project: {}}}\n  \
+             min_replicas: {}\n  max_replicas: {}\n  readiness: {{healthcheck: true}}\n  stop_grace_period: 1s\n",
+            target.name,
+            docker_host(),
+            target.app.project,
+            BOUNDS.min,
+            BOUNDS.max,
+        ));
+    }
+    text
+}
+
+impl Arena {
+    /// Starts all of it, healthy.
+    pub async fn build(places: Places, instances: usize) -> Result<Self> {
+        let mut targets = Vec::new();
+        for (number, healthy) in HEALTH.into_iter().enumerate() {
+            targets.push(Target {
+                name: format!("app-{number}"),
+                app: App::start(healthy).await?,
+                healthy,
+            });
+        }
+        let docker = targets[0].app.docker.clone();
+        let names = targets
+            .iter()
+            .map(|t| (t.app.project.clone(), t.name.clone()));
+        let journal = Journal::begin(&docker, names.collect());
+        let mut parts = BTreeMap::new();
+        for service in ["kafka", "postgres", "registry"] {
+            let part = Part::find(&docker, &places.project, service).await?;
+            parts.insert(service, Arc::new(Mutex::new(part)));
+        }
+        let folder = tempfile::tempdir()?;
+        std::fs::write(folder.path().join("rules.yaml"), rules_file())?;
+        std::fs::write(folder.path().join("targets.yaml"), targets_file(&targets))?;
+        let edges = proxies(&places).await?;
+        let fleet = Fleet::start(folder, through(&places, &edges), instances).await?;
+        let proxies = edges
+            .iter()
+            .map(|proxy| Arc::new(Mutex::new(Arc::clone(proxy))));
+        Ok(Self {
+            places,
+            fleet,
+            parts,
+            proxies: proxies.collect(),
+            edges,
+            targets,
+            journal,
+        })
+    }
+
+    /// Bounds by target, for the checker.
+    #[must_use]
+    pub fn bounds(&self) -> BTreeMap<String, Bounds> {
+        let names = self.targets.iter().map(|target| target.name.clone());
+        names.map(|name| (name, BOUNDS)).collect()
+    }
+
+    /// Where the logs of the services are.
+    #[must_use]
+    pub fn logs(&self) -> PathBuf {
+        self.fleet.folder.path().to_owned()
+    }
+}
+
+async fn proxies(places: &Places) -> Result<Vec<Arc<Proxy>>> {
+    let server = |port: u16| format!("127.0.0.1:{port}");
+    let mut edges = vec![
+        Proxy::start(
+            "kafka",
+            &server(places.proxy_port),
+            &server(places.kafka_port),
+            Protocol::Kafka,
+        )
+        .await?,
+        Proxy::start(
+            "registry",
+            "127.0.0.1:0",
+            &server(places.registry_port),
+            Protocol::Http,
+        )
+        .await?,
+    ];
+    for service in SERVICES {
+        let postgres = server(places.postgres_port);
+        edges.push(Proxy::start(service, "127.0.0.1:0", &postgres, Protocol::Postgres).await?);
+    }
+    Ok(edges.into_iter().map(Arc::new).collect())
+}
+
+/// How the services reach the parts: through the proxies.
+fn through(places: &Places, edges: &[Arc<Proxy>]) -> Parts {
+    let at = |name: &str| {
+        let proxy = edges.iter().find(|proxy| proxy.name == name);
+        proxy
+            .map(|proxy| proxy.address.to_string())
+            .unwrap_or_default()
+    };
+    let databases = SERVICES.map(|service| (service, at(service)));
+    Parts {
+        kafka: places.brokers(),
+        database: places.database(),
+        services_kafka: at("kafka"),
+        services_registry: format!("http://{}/apis/ccompat/v7", at("registry")),
+        services_database: databases.into_iter().collect(),
+        settings: vec![
+            ("EVENTPULSE_ACTION_GRACE", "5s".to_owned()),
+            ("EVENTPULSE_SWEEP_INTERVAL", "3s".to_owned()),
+        ],
+    }
+}

@@ -1,0 +1,15 @@
+//! Breaks everything for a while, heals it, and checks that nothing was lost and nothing done twice.
+
+pub mod arena;
+pub mod checker;
+pub mod dice;
+pub mod docker;
+pub mod driver;
+pub mod faults;
+pub mod fleet;
+pub mod gather;
+pub mod proxy;
+pub mod report;
+pub mod run;
+
+pub use run::{Plan, run};

@@ -1,0 +1,61 @@
+//! `make torture`: breaks everything for a while and checks what is left.
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use anyhow::Result;
+use clap::Parser;
+use eventpulse_torture::{Plan, arena::Places, driver::Load, run};
+
+/// Load and faults for a while, then heal, drain, check.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Options {
+    /// Load and faults: so many seconds
+    #[arg(long, default_value_t = 600)]
+    duration: u64,
+    /// The same seed chooses the same alerts and faults
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Of each service
+    #[arg(long, default_value_t = 2)]
+    instances: usize,
+    /// New series a second
+    #[arg(long, default_value_t = 110)]
+    rate: usize,
+    /// Where the report goes, and what a failure leaves
+    #[arg(long, default_value = ".cache/torture")]
+    folder: PathBuf,
+    #[command(flatten)]
+    places: Places,
+}
+
+#[tokio::main]
+async fn main() -> Result<ExitCode> {
+    let options = Options::parse();
+    let folder = options.folder.join(format!("seed-{}", options.seed));
+    let plan = Plan {
+        seed: options.seed,
+        duration: Duration::from_secs(options.duration),
+        instances: options.instances,
+        load: Load {
+            rate: options.rate,
+            groups: 20,
+            services: 2500,
+        },
+        patience: Duration::from_secs(300),
+        places: options.places,
+        folder: folder.clone(),
+    };
+    let report = run(&plan).await?;
+    print!("{}", report.text());
+    println!("  report    {}", folder.display());
+    Ok(if report.passed {
+        ExitCode::SUCCESS
+    } else {
+        println!(
+            "  seed, journals and logs stay there; again: make torture SEED={}",
+            options.seed
+        );
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,238 @@
+//! The phases: load and faults, heal, drain, check, report.
+
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+use eventpulse_tests::stack::{TOKEN, patiently};
+use tokio::{task::JoinHandle, time::sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    arena::{Arena, Places, rules},
+    checker::{Evidence, Judgement, check},
+    dice::Dice,
+    docker::containers,
+    driver::{Book, Load, Pair, Timing, World, generate, scale},
+    faults::Nemesis,
+    fleet::Fleet,
+    gather::{Reading, lag, next, read_topics, rows, waiting},
+    report::{self, Outcome, Report},
+};
+
+/// What to do.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub seed: u64,
+    pub duration: Duration,
+    pub instances: usize,
+    pub load: Load,
+    /// How long everything may take to come to rest after the faults.
+    pub patience: Duration,
+    pub places: Places,
+    /// For the report, and for what a failure leaves.
+    pub folder: PathBuf,
+}
+
+/// How long a heal waits for parts and services.
+const HEALING: Duration = Duration::from_secs(240);
+/// Faults begin after this much of the load.
+const CALM: Duration = Duration::from_secs(3);
+
+/// The sending side of a run.
+struct Senders {
+    world: Arc<World>,
+    book: Arc<Book>,
+    pair: Arc<Pair>,
+    generating: CancellationToken,
+    notifying: CancellationToken,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+/// Does all of it; the report says whether it passed.
+pub async fn run(plan: &Plan) -> Result<Report> {
+    let mut dice = Dice::new(plan.seed);
+    let arena = Arc::new(Arena::build(plan.places.clone(), plan.instances).await?);
+    arena.fleet.ready(HEALING).await?;
+    let supervised = CancellationToken::new();
+    let supervisor = tokio::spawn(Fleet::supervise(
+        arena.fleet.slots.clone(),
+        supervised.clone(),
+    ));
+    let mut senders = Senders::start(plan, &arena, &mut dice);
+    let nemesis = Arc::new(Nemesis::new(Arc::clone(&arena), Arc::clone(&senders.pair)));
+
+    sleep(CALM).await;
+    let raging = CancellationToken::new();
+    let rage = tokio::spawn(Arc::clone(&nemesis).rage(dice.fork(), raging.clone()));
+    sleep(plan.duration.saturating_sub(CALM)).await;
+    raging.cancel();
+    rage.await?;
+
+    nemesis.heal().await?;
+    let healed = Instant::now();
+    let rested = calm_down(&arena, &senders, plan.patience).await;
+    let converged = rested.is_ok().then(|| healed.elapsed());
+    senders.end().await?;
+    let (evidence, judgement) = judge(&arena, &senders.world, &senders.book).await?;
+
+    supervised.cancel();
+    let mut notes = supervisor.await?;
+    notes.extend(rested.err().map(|why| format!("not at rest: {why:#}")));
+    let faults = nemesis.done();
+    let outcome = Outcome {
+        judgement,
+        faults: &faults,
+        converged,
+        notes,
+    };
+    let report = Report::of(plan, &evidence, outcome);
+    report::write(&plan.folder, &report, &faults)?;
+    if !report.passed {
+        report::keep(&plan.folder, &evidence, &arena.logs())?;
+    }
+    Ok(report)
+}
+
+/// Everything is ready again, everything was told, and nothing is under way.
+async fn calm_down(arena: &Arena, senders: &Senders, patience: Duration) -> Result<()> {
+    arena.fleet.ready(HEALING).await?;
+    senders.finish(patience).await?;
+    rest(arena, patience).await
+}
+
+impl Senders {
+    fn start(plan: &Plan, arena: &Arena, dice: &mut Dice) -> Self {
+        let groups = plan.load.groups + arena.targets.len();
+        let (world, book) = (Arc::new(World::new(groups)), Arc::new(Book::default()));
+        let timing = Timing {
+            group_interval: Duration::from_millis(2500),
+            repeat_interval: Duration::from_secs(20),
+            peer_timeout: Duration::from_secs(1),
+        };
+        let urls = arena.fleet.urls("ingest");
+        let pair = Pair::new(timing, Arc::clone(&world), Arc::clone(&book), urls, TOKEN);
+        let pair = Arc::new(pair);
+        let (generating, notifying) = (CancellationToken::new(), CancellationToken::new());
+        let mut tasks = Vec::new();
+        let (running, stop, mut chance) = (Arc::clone(&pair), notifying.clone(), dice.fork());
+        tasks.push(tokio::spawn(async move {
+            running.run(groups, &mut chance, stop).await;
+        }));
+        tasks.push(tokio::spawn(generate(
+            plan.load,
+            Arc::clone(&world),
+            Arc::clone(&book),
+            dice.fork(),
+            generating.clone(),
+        )));
+        for (number, target) in arena.targets.iter().enumerate() {
+            tasks.push(tokio::spawn(scale(
+                target.name.clone(),
+                plan.load.groups + number,
+                Arc::clone(&world),
+                Arc::clone(&book),
+                dice.fork(),
+                generating.clone(),
+            )));
+        }
+        Self {
+            world,
+            book,
+            pair,
+            generating,
+            notifying,
+            tasks,
+        }
+    }
+
+    /// No new alerts; most end, some fire on; waits until everything was told.
+    async fn finish(&self, patience: Duration) -> Result<()> {
+        self.generating.cancel();
+        self.world.wind_down(|labels| {
+            labels
+                .get("instance")
+                .is_some_and(|name| name.ends_with('7'))
+        });
+        let told = async || {
+            let untold = self.world.untold(&self.book);
+            ensure!(untold == 0, "{untold} alerts are not told yet");
+            Ok(())
+        };
+        patiently(patience, "the Alertmanagers to tell everything", told).await
+    }
+
+    async fn end(&mut self) -> Result<()> {
+        self.generating.cancel();
+        self.notifying.cancel();
+        for task in self.tasks.drain(..) {
+            task.await?;
+        }
+        Ok(())
+    }
+}
+
+/// Waits until nothing is under way, three looks in a row.
+async fn rest(arena: &Arena, patience: Duration) -> Result<()> {
+    let databases = &arena.fleet.databases;
+    let mut still = 0;
+    patiently(patience, "everything to come to rest", async || {
+        let busy = waiting(databases).await?;
+        let (brokers, next) = (arena.places.brokers(), next(databases).await?);
+        let lag = tokio::task::spawn_blocking(move || lag(&brokers, &next)).await??;
+        still = if busy.is_none() && lag == 0 {
+            still + 1
+        } else {
+            0
+        };
+        ensure!(still >= 3, "{busy:?}, lag {lag}, still for {still} looks");
+        Ok(())
+    })
+    .await
+}
+
+/// Reads everything and checks it. What the engine is still removing is looked at again.
+async fn judge(arena: &Arena, world: &World, book: &Book) -> Result<(Evidence, Judgement)> {
+    let fleet = &arena.fleet;
+    let rows = rows(&fleet.databases, &fleet.topics.prefix).await?;
+    let reading = Reading {
+        brokers: arena.places.brokers(),
+        prefix: fleet.topics.prefix.clone(),
+        registry: arena.places.registry(),
+    };
+    let records = read_topics(&reading).await.context("reading the topics")?;
+    let mut evidence = Evidence {
+        rules: rules(),
+        targets: arena.bounds(),
+        series: world.series(),
+        sent: book.all(),
+        records,
+        ingest: rows.ingest,
+        rules_rows: rows.rules,
+        runner: rows.runner,
+        store: rows.store,
+        kits: rows.kits,
+        docker: Vec::new(),
+        containers: Vec::new(),
+    };
+    for _ in 0..30 {
+        evidence.docker = arena.journal.changes();
+        evidence.containers.clear();
+        for target in &arena.targets {
+            evidence
+                .containers
+                .extend(containers(&target.name, &target.app).await?);
+        }
+        let judgement = check(&evidence);
+        let replicas = |text: &str| text.contains("were asked for last");
+        if !judgement.violations.iter().any(|v| replicas(&v.what)) {
+            return Ok((evidence, judgement));
+        }
+        sleep(Duration::from_secs(1)).await;
+    }
+    let judgement = check(&evidence);
+    Ok((evidence, judgement))
+}
