@@ -134,7 +134,7 @@ async fn a_redelivery_is_a_duplicate() {
 }
 
 /// Two consumers hold the two topics; both meet incidents that no row is there for yet, and then
-/// rows that are. Without the stub and its lock one of them writes over the other.
+/// rows that are. Unless the one that comes second runs again, it writes over the other.
 #[tokio::test]
 async fn two_topics_at_once_lose_nothing() {
     let stage = Stage::<false>::fresh().await;

@@ -131,20 +131,20 @@ fn bounds(evidence: &Evidence, index: &Index<'_>, judgement: &mut Judgement) {
             }
         }
         for pair in requests.windows(2) {
-            one_at_a_time(index, pair[0], pair[1], judgement);
+            one_at_a_time(evidence, index, (pair[0], pair[1]), judgement);
         }
     }
 }
 
 fn one_at_a_time(
+    evidence: &Evidence,
     index: &Index<'_>,
-    (_, one): (&Record, &Requested),
-    (next, two): (&Record, &Requested),
+    ((first, one), (next, two)): ((&Record, &Requested), (&Record, &Requested)),
     judgement: &mut Judgement,
 ) {
     let ends = index.ends.get(&one.action).into_iter().flatten();
     let ended = ends.map(|end| end.offset).any(|end| end < next.offset);
-    if !ended && two.at < one.deadline {
+    if !ended && two.at < one.deadline && !given_up(evidence, first, next) {
         let what = format!(
             "{} was asked for while {} of the same target was under way",
             next.place(),
@@ -152,6 +152,27 @@ fn one_at_a_time(
         );
         judgement.breaks(Guarantee::G7, what);
     }
+}
+
+/// Whether Rules decided on a time-out of an action between two requests: the second one may then be
+/// for an alert that is older than the first one's deadline, and came late.
+fn given_up(evidence: &Evidence, first: &Record, next: &Record) -> bool {
+    let decisions = &evidence.rules_rows.decisions;
+    let of = |record: &Record| {
+        let id = record.id?;
+        decisions.iter().find(|row| row.emitted.contains(&id))
+    };
+    let (Some(one), Some(two)) = (of(first), of(next)) else {
+        return false;
+    };
+    decisions.iter().any(|row| {
+        let between = row.key == two.key && (one.seq < row.seq || one.key != row.key);
+        let timed_out = row
+            .outcomes
+            .iter()
+            .any(|(_, what)| what == "action_timed_out");
+        between && row.seq <= two.seq && timed_out
+    })
 }
 
 /// What the last action came to is what runs now.

@@ -23,17 +23,21 @@ fn alerts_agree(evidence: &Evidence, index: &Index<'_>, judgement: &mut Judgemen
     let mut ended: HashSet<(usize, i64)> = HashSet::new();
     // A body without an answer may have been stored all the same.
     let mut doubtful: HashSet<(usize, i64)> = HashSet::new();
+    let mut latest_doubt: HashMap<usize, i64> = HashMap::new();
     for sent in &evidence.sent {
         for told in &*sent.told {
             let place = (told.series, told.starts_at);
             if !sent.accepted() {
                 doubtful.insert(place);
-            } else if told.ends_at.is_some() {
-                ended.insert(place);
-            } else {
-                let start = starts.entry(told.series).or_insert(told.starts_at);
-                *start = told.starts_at.max(*start);
+                let latest = latest_doubt.entry(told.series).or_insert(told.starts_at);
+                *latest = told.starts_at.max(*latest);
+                continue;
             }
+            if told.ends_at.is_some() {
+                ended.insert(place);
+            }
+            let start = starts.entry(told.series).or_insert(told.starts_at);
+            *start = told.starts_at.max(*start);
         }
     }
     let rows: HashMap<&Labels, _> = evidence
@@ -47,11 +51,17 @@ fn alerts_agree(evidence: &Evidence, index: &Index<'_>, judgement: &mut Judgemen
             continue; // G1 tells
         };
         let mut fires = !ended.contains(&(series, start));
-        if fires && doubtful.contains(&(series, start)) {
+        // An Alertmanager whose firing was never accepted does not tell of its end.
+        let later = latest_doubt
+            .get(&series)
+            .is_some_and(|doubt| *doubt > start);
+        if later || fires && doubtful.contains(&(series, start)) {
             fires = row.firing;
         }
-        let published = row.episode.and_then(|episode| index.episodes.get(&episode));
-        let open = published.map(|episode| episode.over.is_empty());
+        let open = row.episode.map_or(Some(false), |episode| {
+            let published = index.episodes.get(&episode);
+            published.map(|episode| episode.over.is_empty())
+        });
         if row.firing != fires || open != Some(fires) {
             let what = format!(
                 "{:?} fires: {fires}; Ingest says {}, the topic {open:?} ({:?})",
