@@ -156,7 +156,7 @@ pub(super) async fn actions(
 /// A hash over incidents, actions and timelines: a store filled from the topics alone has the same
 /// as the live one, once both have read everything.
 #[utoipa::path(get, path = "/api/v1/content-hash", tag = "incidents",
-    responses((status = 200, body = Object)))]
+    responses((status = 200, body = Object), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn content_hash(State(api): State<Api>) -> Result<Json<ContentHash>, Error> {
     Ok(Json(content::hash(&api.pool).await?))
 }
@@ -164,7 +164,7 @@ pub(super) async fn content_hash(State(api): State<Api>) -> Result<Json<ContentH
 /// The hash of every incident in one snapshot, and how far the topics were read for it: what
 /// `eventpulse rebuild incident-store --verify` compares with the topics.
 #[utoipa::path(get, path = "/api/v1/content", tag = "incidents",
-    responses((status = 200, body = Content)))]
+    responses((status = 200, body = Content), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn all_content(State(api): State<Api>) -> Result<Json<Content>, Error> {
     Ok(Json(content::content(&api.pool).await?))
 }
@@ -179,7 +179,7 @@ pub(super) struct ItemOf {
 
 /// Everything that the tables hold of one incident, as it is hashed.
 #[utoipa::path(get, path = "/api/v1/content/item", tag = "incidents", params(ItemOf),
-    responses((status = 200, body = Object)))]
+    responses((status = 200, body = Object), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn one_content(
     State(api): State<Api>,
     Query(item): Query<ItemOf>,
