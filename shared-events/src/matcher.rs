@@ -1,216 +1,228 @@
-//! Alertmanager's matchers: `name="value"`, `!=`, `=~`, `!~`; a missing label is the empty string.
+//! Matchers in Alertmanager's syntax: `name="value"`, `!=`, `=~`, `!~`, each text one matcher, or
+//! several in braces or separated by commas. Regular expressions are anchored; a label that an
+//! alert does not have counts as empty.
 
-use regex::Regex;
+mod syntax;
+
+use std::fmt;
+
+use regex::{Regex, RegexBuilder};
+use serde::{Serialize, Serializer};
 
 use crate::Labels;
 
-/// One condition on a label.
+/// Compiled size of one regular expression, bytes.
+const REGEX_LIMIT: usize = 1 << 20;
+
+/// One condition on one label.
 #[derive(Clone, Debug)]
 pub struct Matcher {
-    pub name: String,
-    pub test: Test,
+    pub label: String,
+    pub operator: Operator,
+    pub value: String,
+    /// Set for the two regular-expression operators.
+    regex: Option<Regex>,
 }
 
-/// How the label's value is tested. Regular expressions match the whole value.
-#[derive(Clone, Debug)]
-pub enum Test {
-    Equal(String),
-    NotEqual(String),
-    Matches(Regex),
-    MatchesNot(Regex),
+/// How a label is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operator {
+    Equal,
+    NotEqual,
+    Matches,
+    NotMatches,
 }
 
-/// Why a text is not a matcher.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+/// Why a text is not a list of matchers.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Error {
-    #[error(
-        "no operator in {0:?}: write name=\"value\", name!=\"value\", name=~\"re\" or name!~\"re\""
-    )]
-    Operator(String),
-    #[error("{0:?} is not a label name")]
-    Name(String),
-    #[error("the quotes of {0} do not close")]
-    Quotes(String),
-    #[error("{0}")]
-    Regex(String),
+    #[error("{0:?} is no matcher; expected name=\"value\", name!=, name=~ or name!~")]
+    Syntax(String),
+    #[error("the quote that begins at {0:?} is not closed")]
+    Unclosed(String),
+    #[error("{0:?} follows the matcher; expected a comma")]
+    Trailing(String),
+    #[error("no matcher in {0:?}")]
+    Empty(String),
+    #[error("regular expression {value:?}: {reason}")]
+    Regex { value: String, reason: String },
+}
+
+impl Operator {
+    /// As it is written.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Equal => "=",
+            Self::NotEqual => "!=",
+            Self::Matches => "=~",
+            Self::NotMatches => "!~",
+        }
+    }
 }
 
 impl Matcher {
-    /// Reads one or several matchers: `{a="b",c=~"d"}`, `a="b", c=~"d"`, `a=b`.
+    /// A matcher from its parts.
     ///
     /// # Errors
-    /// When `text` is something else.
-    pub fn parse_list(text: &str) -> Result<Vec<Self>, Error> {
-        let text = text.trim();
-        let inner = text
-            .strip_prefix('{')
-            .and_then(|rest| rest.strip_suffix('}'))
-            .unwrap_or(text);
-        split(inner)?
-            .into_iter()
-            .map(str::trim)
-            .filter(|part| !part.is_empty())
-            .map(Self::parse)
-            .collect()
-    }
-
-    /// Reads one matcher.
-    ///
-    /// # Errors
-    /// When `text` is something else.
-    pub fn parse(text: &str) -> Result<Self, Error> {
-        let start = text
-            .find(['=', '!'])
-            .ok_or_else(|| Error::Operator(text.to_owned()))?;
-        let (name, rest) = text.split_at(start);
-        let name = name.trim();
-        if !is_label_name(name) {
-            return Err(Error::Name(name.to_owned()));
-        }
-        let read = |value: &str| unquote(value.trim());
-        let test = if let Some(value) = rest.strip_prefix("=~") {
-            Test::Matches(anchored(&read(value)?)?)
-        } else if let Some(value) = rest.strip_prefix("!~") {
-            Test::MatchesNot(anchored(&read(value)?)?)
-        } else if let Some(value) = rest.strip_prefix("!=") {
-            Test::NotEqual(read(value)?)
-        } else if let Some(value) = rest.strip_prefix('=') {
-            Test::Equal(read(value)?)
-        } else {
-            return Err(Error::Operator(text.to_owned()));
+    /// When the value of a regular-expression operator is none.
+    pub fn new(
+        label: impl Into<String>,
+        operator: Operator,
+        value: impl Into<String>,
+    ) -> Result<Self, Error> {
+        let value = value.into();
+        let regex = match operator {
+            Operator::Equal | Operator::NotEqual => None,
+            Operator::Matches | Operator::NotMatches => Some(anchored(&value)?),
         };
         Ok(Self {
-            name: name.to_owned(),
-            test,
+            label: label.into(),
+            operator,
+            value,
+            regex,
         })
     }
 
-    /// Whether these labels meet it.
+    /// Every matcher in `text`.
+    ///
+    /// # Errors
+    /// When a part of it is none.
+    pub fn parse_list(text: &str) -> Result<Vec<Self>, Error> {
+        syntax::parse(text)
+    }
+
+    /// The label and value that every match has, if there are such: what a database can look for.
     #[must_use]
-    pub fn matches(&self, labels: &Labels) -> bool {
-        let value = labels.get(&self.name).map_or("", String::as_str);
-        match &self.test {
-            Test::Equal(wanted) => value == wanted,
-            Test::NotEqual(refused) => value != refused,
-            Test::Matches(wanted) => wanted.is_match(value),
-            Test::MatchesNot(refused) => !refused.is_match(value),
+    pub fn required(&self) -> Option<(&str, &str)> {
+        match self.operator {
+            Operator::Equal if !self.value.is_empty() => Some((&self.label, &self.value)),
+            Operator::Equal | Operator::NotEqual | Operator::Matches | Operator::NotMatches => None,
+        }
+    }
+
+    /// Whether an alert with these labels is meant.
+    #[must_use]
+    pub fn is_match(&self, labels: &Labels) -> bool {
+        let found = labels.get(&self.label).map_or("", String::as_str);
+        let regex = self.regex.as_ref();
+        match self.operator {
+            Operator::Equal => found == self.value,
+            Operator::NotEqual => found != self.value,
+            Operator::Matches => regex.is_some_and(|regex| regex.is_match(found)),
+            Operator::NotMatches => regex.is_none_or(|regex| !regex.is_match(found)),
         }
     }
 }
 
-fn is_label_name(name: &str) -> bool {
-    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+fn anchored(value: &str) -> Result<Regex, Error> {
+    RegexBuilder::new(&format!("^(?:{value})$"))
+        .size_limit(REGEX_LIMIT)
+        .build()
+        .map_err(|error| Error::Regex {
+            value: value.to_owned(),
+            reason: error.to_string(),
+        })
 }
 
-fn anchored(pattern: &str) -> Result<Regex, Error> {
-    Regex::new(&format!("^(?s:{pattern})$")).map_err(|error| Error::Regex(error.to_string()))
-}
-
-/// Parts between the commas that are outside quotes.
-fn split(text: &str) -> Result<Vec<&str>, Error> {
-    let (mut parts, mut start, mut quoted, mut escaped) = (Vec::new(), 0, false, false);
-    for (at, c) in text.char_indices() {
-        if escaped {
-            escaped = false;
-        } else if c == '"' {
-            quoted = !quoted;
-        } else if c == '\\' && quoted {
-            escaped = true;
-        } else if c == ',' && !quoted {
-            parts.push(&text[start..at]);
-            start = at + 1;
+impl fmt::Display for Matcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if is_label_name(&self.label) {
+            f.write_str(&self.label)?;
+        } else {
+            f.write_str(&quote(&self.label))?;
         }
+        write!(f, "{}{}", self.operator.as_str(), quote(&self.value))
     }
-    if quoted {
-        return Err(Error::Quotes(text.to_owned()));
-    }
-    parts.push(&text[start..]);
-    Ok(parts)
 }
 
-fn unquote(value: &str) -> Result<String, Error> {
-    let Some(rest) = value.strip_prefix('"') else {
-        return Ok(value.to_owned());
-    };
-    let inner = rest
-        .strip_suffix('"')
-        .ok_or_else(|| Error::Quotes(value.to_owned()))?;
-    let (mut text, mut escaped) = (String::with_capacity(inner.len()), false);
-    for c in inner.chars() {
-        match (escaped, c) {
-            (false, '\\') => {
-                escaped = true;
-                continue;
-            }
-            (false, '"') => return Err(Error::Quotes(value.to_owned())),
-            (true, 'n') => text.push('\n'),
-            (true, '\\' | '"') => text.push(c),
-            // an unknown escape keeps its backslash, as in Alertmanager
-            (true, other) => text.extend(['\\', other]),
-            (false, other) => text.push(other),
-        }
-        escaped = false;
+/// Whether Prometheus takes `name` as a label name without quotes.
+#[must_use]
+pub fn is_label_name(name: &str) -> bool {
+    let mut chars = name.chars();
+    chars
+        .next()
+        .is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
+        && chars.all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+fn quote(text: &str) -> String {
+    let escaped = text.replace('\\', "\\\\").replace('"', "\\\"");
+    format!("\"{}\"", escaped.replace('\n', "\\n"))
+}
+
+impl PartialEq for Matcher {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.label, self.operator, &self.value) == (&other.label, other.operator, &other.value)
     }
-    if escaped {
-        return Err(Error::Quotes(value.to_owned()));
+}
+
+impl Serialize for Matcher {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
-    Ok(text)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn labels() -> Labels {
-        [("alertname", "HighCPU"), ("service", "app, \"one\"")]
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .into()
+    fn labels(pairs: &[(&str, &str)]) -> Labels {
+        let owned = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
+        pairs.iter().map(owned).collect()
     }
 
-    fn meets(text: &str) -> bool {
-        let matchers = Matcher::parse_list(text).expect(text);
-        matchers.iter().all(|matcher| matcher.matches(&labels()))
+    fn one(text: &str) -> Matcher {
+        let mut list = Matcher::parse_list(text).expect(text);
+        assert_eq!(list.len(), 1, "{text}");
+        list.remove(0)
     }
 
     #[test]
-    fn the_four_operators() {
-        for yes in [
-            "alertname=\"HighCPU\"",
-            "alertname=HighCPU",
-            "{alertname=~\"High.*\"}",
-            "alertname!=\"LowCPU\"",
-            "alertname!~\"Low.*\"",
-            "absent=\"\"",
-            "absent!=\"x\"",
-            "alertname=\"HighCPU\", service=~\"app.*\"",
-            "service=\"app, \\\"one\\\"\"",
-            " ",
+    fn each_operator_compares_as_alertmanager_does() {
+        let alert = labels(&[("alertname", "HighCPU"), ("severity", "critical")]);
+        for (text, expected) in [
+            ("alertname=\"HighCPU\"", true),
+            ("alertname=HighCPU", true),
+            ("alertname=\"highcpu\"", false),
+            ("severity=~\"crit.*|page\"", true),
+            ("severity=~\"crit\"", false),
+            ("severity!~\"crit\"", true),
+            ("severity!=\"critical\"", false),
+            ("team=\"\"", true),
+            ("team!=\"\"", false),
+            ("team=~\".+\"", false),
+            ("team!~\".+\"", true),
         ] {
-            assert!(meets(yes), "{yes}");
-        }
-        for no in [
-            "alertname=~\"High\"",
-            "alertname!=\"HighCPU\"",
-            "absent=~\".+\"",
-            "alertname=HighCPU,service=other",
-        ] {
-            assert!(!meets(no), "{no}");
+            assert_eq!(one(text).is_match(&alert), expected, "{text}");
         }
     }
 
     #[test]
-    fn nonsense_is_refused() {
+    fn a_regex_is_anchored_around_its_alternatives() {
+        let matcher = one("x=~\"a|b\"");
+        assert!(matcher.is_match(&labels(&[("x", "b")])));
+        assert!(!matcher.is_match(&labels(&[("x", "ab")])));
+    }
+
+    #[test]
+    fn what_is_displayed_parses_to_the_same_matcher() {
         for text in [
-            "alertname",
-            "=x",
-            "a b=c",
-            "a=~\"(\"",
-            "a=\"b",
-            "a!b",
-            "a=\"b\\\"",
+            "a=\"b\"",
+            "a!=\"c \\\"d\\\" \\\\ e\"",
+            "\"a b\"=~\"x.*\"",
+            "a!~\"\\\\d+\"",
         ] {
-            assert!(Matcher::parse_list(text).is_err(), "{text}");
+            let matcher = one(text);
+            assert_eq!(one(&matcher.to_string()), matcher, "{text}");
         }
+    }
+
+    #[test]
+    fn a_bad_regex_is_refused() {
+        assert!(matches!(
+            Matcher::parse_list("a=~\"(\""),
+            Err(Error::Regex { .. })
+        ));
     }
 }

@@ -8,7 +8,7 @@ use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::{IncidentRow, Stored, incident_row::json, load::with_actions};
-use shared_events::matcher::{Matcher, Test};
+use shared_events::matcher::Matcher;
 
 /// What to list; an empty list or `None` restricts nothing.
 #[derive(Clone, Debug, Default)]
@@ -119,7 +119,7 @@ fn meets(row: &IncidentRow, matchers: &[Matcher]) -> Result<bool, Error> {
         return Ok(true);
     }
     let labels = super::incident_row::read(row.incident_id, "labels", row.labels.clone())?;
-    Ok(matchers.iter().all(|matcher| matcher.matches(&labels)))
+    Ok(matchers.iter().all(|matcher| matcher.is_match(&labels)))
 }
 
 /// One order of the listing: the same statement, turned round.
@@ -175,12 +175,7 @@ async fn rows(
     let equal: BTreeMap<&str, &str> = filter
         .matchers
         .iter()
-        .filter_map(|matcher| match &matcher.test {
-            Test::Equal(value) if !value.is_empty() => {
-                Some((matcher.name.as_str(), value.as_str()))
-            }
-            Test::Equal(_) | Test::NotEqual(_) | Test::Matches(_) | Test::MatchesNot(_) => None,
-        })
+        .filter_map(Matcher::required)
         .collect();
     let arguments = Arguments {
         filter,

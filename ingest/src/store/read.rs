@@ -9,7 +9,7 @@ use sqlx::{PgPool, types::Json};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use shared_events::matcher::{Matcher, Test};
+use shared_events::matcher::Matcher;
 
 /// Series that one request looks at, whatever its matchers let through.
 const SCANNED: usize = 20_000;
@@ -77,21 +77,15 @@ impl AlertFilter {
     fn is_met(&self, row: &AlertRow) -> bool {
         self.matchers
             .iter()
-            .all(|matcher| matcher.matches(&row.labels.0))
+            .all(|matcher| matcher.is_match(&row.labels.0))
     }
 
     /// Labels that every match has: what the database can check before we do.
     fn wanted(&self) -> Labels {
-        let equal = self
-            .matchers
-            .iter()
-            .filter_map(|matcher| match &matcher.test {
-                Test::Equal(value) if !value.is_empty() => {
-                    Some((matcher.name.clone(), value.clone()))
-                }
-                Test::Equal(_) | Test::NotEqual(_) | Test::Matches(_) | Test::MatchesNot(_) => None,
-            });
-        equal.collect()
+        let required = self.matchers.iter().filter_map(Matcher::required);
+        required
+            .map(|(label, value)| (label.to_owned(), value.to_owned()))
+            .collect()
     }
 }
 

@@ -4,8 +4,7 @@ use cel::{
     IdedExpr,
     common::ast::{CallExpr, EntryExpr, Expr, LiteralValue, SelectExpr, operators},
 };
-
-use super::key::is_label_name;
+use shared_events::matcher::is_label_name;
 
 /// How tightly an operator binds; a part that binds less is put in brackets.
 const ATOM: u8 = 9;

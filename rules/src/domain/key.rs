@@ -30,16 +30,6 @@ fn is_plain(c: char) -> bool {
     c.is_alphanumeric() || "_.:/-".contains(c)
 }
 
-/// Whether Prometheus takes `name` as a label name without quotes.
-#[must_use]
-pub fn is_label_name(name: &str) -> bool {
-    let mut chars = name.chars();
-    chars
-        .next()
-        .is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
-        && chars.all(|c| c.is_ascii_alphanumeric() || c == '_')
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

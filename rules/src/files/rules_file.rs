@@ -3,12 +3,11 @@
 use chrono::TimeDelta;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
-use shared_events::action::Direction;
+use shared_events::{action::Direction, matcher::is_label_name};
 
 use super::{Fault, Source, fault};
 use crate::domain::{
     Action, Condition, Limits, Matcher, Role, Rule, Standing, condition,
-    key::is_label_name,
     rule::{Size, Undo},
 };
 

@@ -1,6 +1,6 @@
 //! The text of matchers, as Alertmanager reads it.
 
-use super::matcher::{Error, Matcher, Operator};
+use super::{Error, Matcher, Operator};
 
 /// `{a="b", c=~"d"}`, `a="b",c="d"` or a single matcher.
 pub(super) fn parse(text: &str) -> Result<Vec<Matcher>, Error> {
