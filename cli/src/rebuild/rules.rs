@@ -5,11 +5,9 @@ use std::{
     sync::Arc,
 };
 
-use chrono::TimeDelta;
 use rules::{
     backtest::{Decision, Events, Rebuilt, rebuild as fold},
-    domain::{Policy, RuleSet},
-    files::{Source, Sources, compile},
+    domain::RuleSet,
 };
 use serde_json::Value;
 use service_kit::{Position, Record, content::Item, service::Delivery};
@@ -18,8 +16,8 @@ use shared_events::Topic;
 use super::{Made, Past};
 use crate::{
     backtest::{Progress, read},
-    client::{Server, segment},
     error::Error,
+    rules::sets::set,
 };
 
 impl Made for Rebuilt {
@@ -94,34 +92,8 @@ async fn sets(
         .collect();
     let mut sets = HashMap::new();
     for hash in hashes {
-        let path = format!("/api/v1/rule-sets/{}", segment(&hash));
-        let kept = past.client.get(Server::Rules, &path, &[]).await?;
-        sets.insert(hash.clone(), Arc::new(compiled(&hash, &kept)?));
+        let set = set(past.client, &hash).await?;
+        sets.insert(hash, Arc::new(set));
     }
     Ok(sets)
-}
-
-fn compiled(hash: &str, kept: &Value) -> Result<RuleSet, Error> {
-    let text = |name: &str| kept[name].as_str().unwrap_or_default().to_owned();
-    let source = |name: &str| Source {
-        name: text(&format!("{name}_name")),
-        text: text(name),
-    };
-    let millis = |name: &str| TimeDelta::milliseconds(kept[name].as_i64().unwrap_or_default());
-    let policy = Policy {
-        settle: millis("settle_ms"),
-        action_grace: millis("action_grace_ms"),
-    };
-    let sources = Sources {
-        rules: source("rules"),
-        targets: source("targets"),
-    };
-    let set = compile(&sources, policy)?;
-    if set.hash == hash {
-        return Ok(set);
-    }
-    Err(Error::Failed(format!(
-        "rule set {hash} was loaded by another build: this one takes it for {}",
-        set.hash
-    )))
 }

@@ -3,6 +3,7 @@
 mod diff;
 pub(crate) mod files;
 mod remote;
+pub(crate) mod sets;
 mod test;
 
 use std::path::PathBuf;

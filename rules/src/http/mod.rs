@@ -52,7 +52,6 @@ pub(crate) fn router(api: Api) -> OpenApiRouter {
         .routes(routes!(commands::close))
         .routes(routes!(content::all))
         .routes(routes!(content::item))
-        .routes(routes!(content::rule_set))
         .with_state(api)
 }
 

@@ -16,8 +16,12 @@ use crate::store::rule_sets;
 pub(super) struct RuleSetText {
     /// Hash of all of it
     version: String,
+    /// Name of the rules file
+    rules_name: String,
     /// The rules file
     rules: String,
+    /// Name of the targets file
+    targets_name: String,
     /// The targets file
     targets: String,
     /// EVENTPULSE_SETTLE
@@ -45,7 +49,9 @@ pub(super) async fn show(
     let stored = found.ok_or_else(|| Problem::not_found(format!("no rule set {version:?}")))?;
     Ok(Json(RuleSetText {
         version,
+        rules_name: stored.sources.rules.name,
         rules: stored.sources.rules.text,
+        targets_name: stored.sources.targets.name,
         targets: stored.sources.targets.text,
         settle_ms: stored.policy.settle.num_milliseconds(),
         action_grace_ms: stored.policy.action_grace.num_milliseconds(),
