@@ -24,7 +24,7 @@
 //! A secret of a service's own takes two options, `X` and `X_FILE`, both with
 //! `hide_env_values = true`, and [`secret`] reads whichever is given.
 
-use std::{convert::Infallible, fmt, net::SocketAddr, path::PathBuf, str::FromStr};
+use std::{convert::Infallible, fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 pub use secrecy::{ExposeSecret, SecretString};
 
@@ -43,6 +43,8 @@ pub struct KitArgs {
     pub http: HttpArgs,
     #[command(flatten)]
     pub telemetry: TelemetryArgs,
+    #[command(flatten)]
+    pub retention: RetentionArgs,
     /// Events that may wait for Kafka before intake is refused with 503
     #[arg(
         long,
@@ -146,6 +148,31 @@ pub struct KafkaArgs {
         allow_negative_numbers = true
     )]
     pub topic_replication: i32,
+}
+
+/// How long a database remembers what it sent and handled. Topics keep events for ever.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Retention")]
+pub struct RetentionArgs {
+    /// How long sent events are kept, by whole days (UTC): as far back as `eventpulse outbox resend`
+    /// reaches
+    #[arg(
+        long,
+        env = "EVENTPULSE_SENT_RETENTION",
+        value_name = "DURATION",
+        default_value = "14d",
+        value_parser = humantime::parse_duration
+    )]
+    pub sent_retention: Duration,
+    /// How long the ids of handled events are kept; without it for ever, at about 150 bytes each.
+    /// What Kafka delivers again after that is told by the state that it changed
+    #[arg(
+        long,
+        env = "EVENTPULSE_INBOX_RETENTION",
+        value_name = "DURATION",
+        value_parser = humantime::parse_duration
+    )]
+    pub inbox_retention: Option<Duration>,
 }
 
 /// The schema registry.

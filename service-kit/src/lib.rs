@@ -43,6 +43,7 @@ pub mod pace;
 mod process;
 pub mod registry;
 pub mod relay;
+mod retention;
 mod run;
 mod running;
 pub mod service;

@@ -48,6 +48,7 @@ use crate::{
     outbox::Source,
     registry::Registry,
     relay::{self, Relay},
+    retention,
     running::Running,
     topics::{self, Wanted},
 };
@@ -194,6 +195,7 @@ fn begin<S: Service>(kit: &Kit<S>, running: &mut Running, own: Parts, gate: &Gat
         running.intake(consumer_part(kit));
     }
     running.intake(registry_part(kit));
+    running.intake(retention::worker(kit));
     if let Some(checks) = checks_part(kit) {
         running.intake(checks);
     }

@@ -117,11 +117,9 @@ async fn a_request_on_the_topic_is_answered_on_the_topic_once() {
         ..Setup::default()
     };
     let runner = Runner::start(&host, &own, &setup).await;
-    for (desired, slots) in [(2, vec!["2"]), (1, vec![])] {
-        let asked = request(desired);
-        let event = ActionEvent::from(asked.clone());
-        let work = Work::local(event.event_id(), Trace::default(), event);
-        kit.handle(vec![work]).await.expect("it is said");
+    let requests = [request(2), request(1)];
+    for (asked, slots) in requests.iter().zip([vec!["2"], vec![]]) {
+        say(&kit, asked).await;
         let answer = heard.recv().await.expect("an answer");
         let ActionEvent::Completed(completed) = answer else {
             panic!("{answer:#?}")
@@ -129,18 +127,31 @@ async fn a_request_on_the_topic_is_answered_on_the_topic_once() {
         assert_eq!(completed.action_id, asked.action_id);
         assert_eq!(completed.incident_id, asked.incident_id);
         assert_eq!(completed.result, Outcome::Scaled);
-        assert_eq!(completed.running_replicas, desired);
+        assert_eq!(completed.running_replicas, asked.desired_replicas);
         assert_eq!(host.replicas().await, slots);
     }
-    wait_for("every event to be sent", async || {
-        let left: i64 = sqlx::query_scalar("SELECT count(*) FROM outbox_events")
-            .fetch_one(runner.kit.pool())
+    nothing_waits(&runner).await;
+    // both inboxes forget: the same events once more find the actions over
+    for database in [&rules, &own] {
+        sqlx::query("DELETE FROM inbox_events")
+            .execute(&database.pool)
+            .await
+            .expect("the inbox empties");
+    }
+    for asked in &requests {
+        say(&kit, asked).await;
+    }
+    wait_for("both to be handled again", async || {
+        let handled: i64 = sqlx::query_scalar("SELECT count(*) FROM inbox_events")
+            .fetch_one(&own.pool)
             .await?;
-        anyhow::ensure!(left == 0, "{left} wait");
+        anyhow::ensure!(handled == 2, "{handled} are");
         Ok(())
     })
     .await;
+    nothing_waits(&runner).await;
     assert!(heard.try_recv().is_err(), "one end each");
+    assert!(host.replicas().await.is_empty(), "scaled once");
     let sent: i64 = sqlx::query_scalar("SELECT count(*) FROM outbox_sent")
         .fetch_one(runner.kit.pool())
         .await
@@ -149,4 +160,21 @@ async fn a_request_on_the_topic_is_answered_on_the_topic_once() {
     runner.stop().await;
     stop.cancel();
     asker.await.expect("no panic").expect("it ends well");
+}
+
+async fn say(kit: &Kit<Asker>, asked: &ActionRequested) {
+    let event = ActionEvent::from(asked.clone());
+    let work = Work::local(event.event_id(), Trace::default(), event);
+    kit.handle(vec![work]).await.expect("it is said");
+}
+
+async fn nothing_waits(runner: &Runner) {
+    wait_for("every event to be sent", async || {
+        let left: i64 = sqlx::query_scalar("SELECT count(*) FROM outbox_events")
+            .fetch_one(runner.kit.pool())
+            .await?;
+        anyhow::ensure!(left == 0, "{left} wait");
+        Ok(())
+    })
+    .await;
 }

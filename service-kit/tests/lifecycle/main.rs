@@ -3,6 +3,7 @@
 mod database;
 mod logs;
 mod process;
+mod retention;
 mod run;
 mod settings;
 mod workers;
