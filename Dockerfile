@@ -22,6 +22,7 @@ COPY incident-store/Cargo.toml incident-store/
 COPY cli/Cargo.toml cli/
 COPY tests/Cargo.toml tests/
 COPY torture/Cargo.toml torture/
+COPY fuzz/Cargo.toml fuzz/
 COPY bench/Cargo.toml bench/
 COPY demo/app/Cargo.toml demo/app/
 COPY demo/story/Cargo.toml demo/story/
