@@ -126,7 +126,9 @@ impl Store {
                           SELECT FROM outbox_events AS held
                           WHERE held.topic = o.topic AND held.key = o.key
                             AND (held.parked OR held.not_before > '-infinity')
-                            AND (held.parked OR held.not_before > clock_timestamp()))
+                            -- one moment for the whole page: as time goes on while it is read, a
+                            -- head would be passed over and what is behind it taken
+                            AND (held.parked OR held.not_before > statement_timestamp()))
                     ORDER BY id
                     LIMIT $5
                 ) AS page
@@ -273,4 +275,47 @@ pub(super) async fn gauge(pool: &PgPool) -> Result<(i64, f64, i64), Error> {
     .await
     .map_err(Error::database("measuring the outbox"))?;
     Ok((row.depth, row.age, row.parked))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::testing::Database;
+
+    /// Of each key a head that is put off for some milliseconds, and a row behind it.
+    const PUT_OFF: &str = "
+        TRUNCATE outbox_events;
+        INSERT INTO outbox_events (event_id, topic, key, key_seq, shard, event_type, headers,
+                                   payload, not_before)
+        SELECT gen_random_uuid(), 't', convert_to(key::text, 'UTF8'), seq, key % 16, 'e', '', '',
+               CASE seq WHEN 1 THEN clock_timestamp() + interval '15 ms' ELSE '-infinity' END
+        FROM generate_series(1, 2) AS seq, generate_series(1, 400) AS key
+        ORDER BY seq, key";
+
+    /// The moment comes while a page is read: what was passed over must hold up what follows.
+    #[tokio::test]
+    async fn no_row_comes_without_those_before_it() {
+        let database = Database::fresh(&[]).await;
+        let store = Store::new(&database.pool.connect_options());
+        let filter = Filter {
+            shards: (0..16).collect(),
+            ..Filter::default()
+        };
+        for round in 0..50 {
+            sqlx::raw_sql(PUT_OFF)
+                .execute(&database.pool)
+                .await
+                .expect("rows");
+            let mut read = 0;
+            while read < 800 {
+                let page = store.page(&filter).await.expect("a page");
+                // every key has two rows: a key with one came without its head
+                let keys: HashSet<&[u8]> = page.rows.iter().map(|row| &*row.key).collect();
+                assert_eq!(page.rows.len(), 2 * keys.len(), "round {round}");
+                read = page.rows.len();
+            }
+        }
+    }
 }

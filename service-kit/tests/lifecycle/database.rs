@@ -172,3 +172,32 @@ async fn kit_and_service_keep_their_migrations_apart() -> Result<()> {
     assert!(tables.contains(&"kit_migrations".to_owned()), "{tables:?}");
     Ok(())
 }
+
+/// A role that owns its database, and may nothing else on the server.
+#[tokio::test]
+async fn a_service_needs_no_more_than_its_own_database() -> Result<()> {
+    let server = Database::fresh(&[]).await;
+    let (_, place) = server.url.rsplit_once('@').expect("a user");
+    let (host, name) = place.split_once('/').expect("a database");
+    let name = format!("{name}_least");
+    for statement in [
+        format!("CREATE ROLE {name} LOGIN PASSWORD 'least' NOSUPERUSER NOCREATEDB NOCREATEROLE"),
+        format!("CREATE DATABASE {name} OWNER {name}"),
+        format!("REVOKE ALL ON DATABASE {name} FROM PUBLIC"),
+    ] {
+        let statement = sqlx::raw_sql(AssertSqlSafe(statement));
+        statement.execute(&server.pool).await?;
+    }
+    let mut args = without_kafka(&server);
+    let url = format!("postgres://{name}:least@{host}/{name}");
+    args.database.database_url = Some(url.into());
+    let service = Running::start(args, |_| Parts::default()).await?;
+    service.ready().await;
+    service.stop.cancel();
+    service.outcome().await??;
+    for statement in [format!("DROP DATABASE {name}"), format!("DROP ROLE {name}")] {
+        let statement = sqlx::raw_sql(AssertSqlSafe(statement));
+        statement.execute(&server.pool).await?;
+    }
+    Ok(())
+}

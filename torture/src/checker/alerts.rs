@@ -86,7 +86,9 @@ fn episodes(
     let episodes = index.of_labels.get(labels).unwrap_or(&none);
     let starts: BTreeSet<i64> = episodes
         .iter()
-        .filter_map(|episode| index.episodes.get(episode)?.starts_at)
+        .filter_map(|episode| index.episodes.get(episode))
+        .flat_map(|episode| &episode.starts)
+        .copied()
         .collect();
     let missing: Vec<&i64> = if heard.apart() {
         heard.accepted.difference(&starts).collect()

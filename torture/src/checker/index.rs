@@ -26,8 +26,8 @@ pub(super) struct Index<'a> {
 #[derive(Debug)]
 pub(super) struct Episode<'a> {
     pub(super) labels: &'a Labels,
-    /// As it was first raised.
-    pub(super) starts_at: Option<i64>,
+    /// Beginnings that it was raised with: a firing that began earlier may be heard later.
+    pub(super) starts: BTreeSet<i64>,
     pub(super) raised: &'a Record,
     /// `alert.resolved` of it.
     pub(super) over: Vec<&'a Record>,
@@ -68,12 +68,13 @@ impl<'a> Index<'a> {
                 ..
             } => {
                 self.of_labels.entry(labels).or_default().insert(*episode);
-                self.episodes.entry(*episode).or_insert(Episode {
+                let known = self.episodes.entry(*episode).or_insert(Episode {
                     labels,
-                    starts_at: *starts_at,
+                    starts: BTreeSet::new(),
                     raised: record,
                     over: Vec::new(),
                 });
+                known.starts.extend(starts_at);
             }
             Fact::Incident(fact) => {
                 let facts = self.incidents.entry(fact.incident).or_default();

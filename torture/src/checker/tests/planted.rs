@@ -41,6 +41,32 @@ fn published_twice_and_answered_late_is_sound() {
 }
 
 #[test]
+fn an_earlier_firing_that_is_heard_later_is_in_the_same_episode() {
+    let earlier = |evidence: &mut Evidence| {
+        let mut again = find(evidence, RAISED).clone();
+        again.id = Some(id(97));
+        if let Fact::Raised { starts_at, .. } = &mut again.fact {
+            *starts_at = Some(50);
+        }
+        evidence.records.push(again);
+        let told = [Told {
+            series: 0,
+            starts_at: 50,
+            ends_at: None,
+        }];
+        evidence.sent.push(Sent {
+            told: told.into(),
+            ..sent(150, None)
+        });
+    };
+    assert_eq!(planted(earlier).lost, 0);
+    finds(Guarantee::G1, "began at [50]", |evidence| {
+        earlier(evidence);
+        evidence.records.pop();
+    });
+}
+
+#[test]
 fn an_end_without_an_answer_may_have_been_stored() {
     let judgement = planted(|evidence| evidence.sent[1].answer = None);
     assert!(judgement.holds(), "{:#?}", judgement.violations);
