@@ -39,6 +39,8 @@ pub struct Plan {
 
 /// How long a heal waits for parts and services.
 const HEALING: Duration = Duration::from_secs(240);
+/// How often a run says how far it is.
+const REPORTING: Duration = Duration::from_secs(30);
 /// Faults begin after this much of the load.
 const CALM: Duration = Duration::from_secs(3);
 
@@ -68,14 +70,16 @@ pub async fn run(plan: &Plan) -> Result<Report> {
     sleep(CALM).await;
     let raging = CancellationToken::new();
     let rage = tokio::spawn(Arc::clone(&nemesis).rage(dice.fork(), raging.clone()));
-    sleep(plan.duration.saturating_sub(CALM)).await;
+    last(plan.duration, &nemesis).await;
     raging.cancel();
     rage.await?;
 
+    eprintln!("no more faults: healing, and waiting for everything to come to rest");
     nemesis.heal().await?;
     let healed = Instant::now();
     let rested = calm_down(&arena, &senders, plan.patience).await;
     let converged = rested.is_ok().then(|| healed.elapsed());
+    eprintln!("reading what is left, and checking it");
     senders.end().await?;
     let (evidence, judgement) = judge(&arena, &senders.world, &senders.book).await?;
 
@@ -95,6 +99,20 @@ pub async fn run(plan: &Plan) -> Result<Report> {
         report::keep(&plan.folder, &evidence, &arena.logs())?;
     }
     Ok(report)
+}
+
+/// Lets faults go on for the rest of `duration`, and says now and then how many there were.
+async fn last(duration: Duration, nemesis: &Nemesis) {
+    let end = Instant::now() + duration.saturating_sub(CALM);
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return;
+        }
+        let (faults, left_secs) = (nemesis.done().len(), left.as_secs());
+        eprintln!("{faults} faults, {left_secs} s to go");
+        sleep(left.min(REPORTING)).await;
+    }
 }
 
 /// Everything is ready again, everything was told, and nothing is under way.
