@@ -7,7 +7,7 @@ CREATE TABLE outbox_sent (LIKE outbox_sent_rest INCLUDING DEFAULTS INCLUDING COM
 CREATE INDEX outbox_sent_sent_at ON outbox_sent USING brin (sent_at);
 ALTER TABLE outbox_sent ATTACH PARTITION outbox_sent_rest DEFAULT;
 
--- Makes the days up to `ahead` days from now and drops those that ended more than `keep` ago; gives
+-- Makes the days after this one, up to `ahead` days from now, and drops those that ended more than `keep` ago; gives
 -- how many it dropped. An empty answer (NULL): another instance is at it.
 CREATE FUNCTION turn_outbox_sent(keep interval, ahead integer) RETURNS integer
     LANGUAGE plpgsql
@@ -24,12 +24,12 @@ BEGIN
         RETURN NULL;
     END IF;
     FOR day IN
-        SELECT current_date + ahead_by FROM generate_series(0, ahead) AS ahead_by
+        -- never today: an INSERT that is under way has chosen the default partition for it
+        SELECT current_date + ahead_by FROM generate_series(1, ahead) AS ahead_by
     LOOP
         name := 'outbox_sent_' || to_char(day, 'YYYYMMDD');
         CONTINUE WHEN to_regclass(name) IS NOT NULL;
-        -- rows of this day that are in the default partition keep it there: it is today, and
-        -- nobody made it yesterday
+        -- a clock that stepped back leaves rows of later days there, and they keep their day there
         CONTINUE WHEN EXISTS (
             SELECT FROM outbox_sent_rest WHERE sent_at >= day AND sent_at < day + 1);
         -- made apart and attached: that locks the parent less than PARTITION OF
