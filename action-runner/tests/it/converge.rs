@@ -5,7 +5,7 @@ use service_kit::testing::{Database, wait_for};
 use shared_events::action::{FailureReason, Outcome};
 
 use crate::{
-    host::{Host, Kind},
+    host::{Host, Kind, managed},
     proxy::Proxy,
     runner::{ENOUGH, Runner, Setup},
 };
@@ -136,10 +136,13 @@ async fn what_somebody_deletes_or_kills_is_made_again() {
     runner.completes(action).await;
     let first = host.id(&host.name(2)).await;
     host.remove(&host.name(2)).await;
+    // by its id: while the removal lasts the slot is not free, and another one is taken
     let again = async |not: &str| {
         wait_for("another replica", async || {
-            let there = host.inspect(&host.name(2)).await;
-            there.and_then(|one| one.id).filter(|id| id != not)
+            let all = host.all().await;
+            let ours = all.iter().filter(|one| managed(one));
+            let mut ids = ours.filter_map(|one| one.id.clone());
+            ids.find(|id| id != not)
         })
         .await
     };
