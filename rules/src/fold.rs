@@ -28,6 +28,7 @@ pub(crate) fn fold(batch: &mut Batch, work: &Work<Input>) {
             .is_some_and(|place| correlation.has_seen(place));
         if repeated && !work.is_redriven() {
             batch.produced.repeats += 1;
+            dropped(work, place.as_ref(), &route.key);
             batch.correlations.insert(route.key.clone(), correlation);
             continue;
         }
@@ -238,6 +239,19 @@ fn note(produced: &mut Produced, input: &Input, plan: &Plan) {
 }
 
 /// The place of an event in the order of its key.
+/// New to the inbox and older than what its correlation has seen: ids that the inbox has forgotten
+/// come again like this, and so does an event that its sender has put out of order.
+fn dropped(work: &Work<Input>, place: Option<&Sequence>, correlation: &str) {
+    tracing::warn!(
+        event_id = %work.id,
+        correlation,
+        source = place.map(|place| place.source.as_str()),
+        key = place.map(|place| place.key.as_str()),
+        sequence = place.map(|place| place.last),
+        "an event comes after later ones of its key and is not decided about"
+    );
+}
+
 fn place(work: &Work<Input>) -> Option<Sequence> {
     let delivery = work.delivery()?;
     Some(Sequence {
