@@ -39,6 +39,8 @@ pub struct ActionRunner {
     reloaded: Notify,
     bells: Mutex<HashMap<String, Arc<Notify>>>,
     metrics: RunnerMetrics,
+    /// Now, while a restored database catches up.
+    then: Mutex<Option<Timestamp>>,
 }
 
 impl ActionRunner {
@@ -50,6 +52,7 @@ impl ActionRunner {
             reloaded: Notify::new(),
             bells: Mutex::default(),
             metrics,
+            then: Mutex::default(),
         }
     }
 
@@ -166,8 +169,12 @@ impl Service for ActionRunner {
             traces.insert(id, trace);
             loaded.insert(id, action);
         }
+        let then = *self.then.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(Batch {
-            now: store::now(conn).await?,
+            now: match then {
+                Some(then) => then,
+                None => store::now(conn).await?,
+            },
             states,
             traces,
             loaded,
@@ -182,6 +189,7 @@ impl Service for ActionRunner {
             stage: "fold",
             reason: format!("target {target} was not loaded"),
         })?;
+        let input = &self.recalled(input, state);
         let decision = decide(state, input, batch.now);
         *state = decision.state;
         match input {
@@ -233,9 +241,57 @@ impl Service for ActionRunner {
             reply: (),
         })
     }
+
+    fn as_of(&self, moment: Option<Timestamp>) {
+        *self.then.lock().unwrap_or_else(PoisonError::into_inner) = moment;
+    }
+
+    /// How an action ended is in no topic that this service listens to: it said so itself. Without it
+    /// the action would be done once more.
+    fn recall(&self, record: &Record<'_>) -> Result<Option<(EventId, TargetInput)>, Poison> {
+        let event: ActionEvent = record.event()?;
+        let target = event.key();
+        let input = match event {
+            ActionEvent::Completed(completed) => Input::Reached {
+                action_id: completed.action_id,
+                outcome: completed.result,
+                running: counted(completed.running_replicas),
+                foreign: 0,
+                message: completed.message,
+            },
+            ActionEvent::Failed(failed) => Input::Missed {
+                action_id: failed.action_id,
+                reason: failed.reason,
+                running: failed.running_replicas.map(counted),
+                foreign: None,
+                culprits: Vec::new(),
+                message: failed.message,
+                evidence: failed.evidence,
+            },
+            ActionEvent::Requested(_) | ActionEvent::Paused(_) | ActionEvent::Resumed(_) => {
+                return Ok(None);
+            }
+        };
+        Ok(Some((record.envelope.id, TargetInput { target, input })))
+    }
+}
+
+fn counted(replicas: i32) -> u32 {
+    u32::try_from(replicas).unwrap_or(0)
 }
 
 impl ActionRunner {
+    /// An event does not tell how many containers of others ran: while a restored database catches up,
+    /// as many as were known.
+    fn recalled(&self, input: &Input, state: &State) -> Input {
+        let mut input = input.clone();
+        let then = *self.then.lock().unwrap_or_else(PoisonError::into_inner);
+        if let (Input::Reached { foreign, .. }, Some(_)) = (&mut input, then) {
+            *foreign = state.target.foreign.unwrap_or_default();
+        }
+        input
+    }
+
     /// Before the commit, so a transaction that runs again counts twice: figures, not facts.
     fn count(&self, action: &Action) {
         let (result, at) = match &action.status {

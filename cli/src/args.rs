@@ -5,9 +5,9 @@ mod nouns;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use self::nouns::{
-    ActionCommand, AlertCommand, DecisionCommand, DlqCommand, DlqList, OutboxCommand, OutboxList,
-    OutboxResend, OutboxRetry, PauseArgs, Redrive, ResumeArgs, Service, TailArgs, TargetCommand,
-    TopicCommand, What,
+    ActionCommand, AlertCommand, DbCommand, DbRestored, DecisionCommand, DlqCommand, DlqList,
+    OutboxCommand, OutboxList, OutboxResend, OutboxRetry, PauseArgs, Redrive, ResumeArgs, Service,
+    TailArgs, TargetCommand, TopicCommand, What,
 };
 use crate::{
     backtest::BacktestArgs, export::ExportFormat, rebuild::RebuildArgs, rules::RulesCommand,
@@ -174,6 +174,9 @@ pub(crate) enum Command {
     Outbox(OutboxCommand),
     /// Fold the topics once more and compare with what a service has
     Rebuild(RebuildArgs),
+    /// Databases that were restored from a dump
+    #[command(subcommand)]
+    Db(DbCommand),
     /// Look at every part and say what to do about what is wrong
     Doctor,
     /// Completions for a shell, on standard output

@@ -4,6 +4,7 @@ mod alert;
 mod args;
 mod backtest;
 mod client;
+mod db;
 mod dlq;
 mod doctor;
 mod error;
@@ -118,6 +119,7 @@ async fn run(cli: Cli) -> Result<(), Error> {
         },
         Command::Outbox(command) => outbox::run(&client, output, &command).await,
         Command::Rebuild(args) => rebuild::run(&servers, &client, output, &args).await,
+        Command::Db(command) => db::run(&client, output, &command).await,
         Command::Doctor => doctor::doctor(&servers, &client, output).await,
         Command::Completions { shell } => {
             let mut command = Cli::command();

@@ -35,7 +35,7 @@ pub(crate) async fn run(
     }
 }
 
-fn servers(named: &[Service]) -> Vec<Server> {
+pub(crate) fn servers(named: &[Service]) -> Vec<Server> {
     let server = |service: &Service| match service {
         Service::Ingest => Server::Ingest,
         Service::Rules => Server::Rules,
@@ -50,12 +50,12 @@ fn servers(named: &[Service]) -> Vec<Server> {
 
 /// What the services that answer have, and what became of the last that does not: one that is down
 /// hides nothing of the others.
-struct Gathered {
+pub(crate) struct Gathered {
     items: Vec<(Server, Value)>,
-    away: Result<(), Error>,
+    pub(crate) away: Result<(), Error>,
 }
 
-async fn gather(
+pub(crate) async fn gather(
     client: &Client,
     servers: Vec<Server>,
     path: &str,
@@ -85,7 +85,7 @@ async fn waiting(client: &Client, servers: Vec<Server>, state: &str, limit: usiz
 }
 
 impl Gathered {
-    fn values(&self) -> Vec<Value> {
+    pub(crate) fn values(&self) -> Vec<Value> {
         self.items.iter().map(|(_, item)| item.clone()).collect()
     }
 

@@ -14,6 +14,7 @@ use crate::{
     domain::{
         About, Decision, Journal, Notice, Notification, Outcome, Policy, Series, decide,
         decide::decide_silence,
+        recall::{recall, series_of},
     },
     store::{self, Changed, NewReject, Receipt},
 };
@@ -52,6 +53,8 @@ pub enum Input {
     },
     /// An open series that seems to be unheard of for too long.
     Silence(AlertId),
+    /// What was said of a series after the dump that the database was restored from.
+    Said(Arc<AlertEvent>),
 }
 
 /// Everything that a batch touches and has produced so far.
@@ -118,6 +121,9 @@ impl Service for Ingest {
                     told.insert(notice.alert_id);
                 }
                 Input::Silence(alert_id) => silent.push(alert_id.uuid()),
+                Input::Said(event) => {
+                    told.insert(series_of(event));
+                }
                 Input::Receipt(_) | Input::Reject(_) => {}
             }
         }
@@ -178,6 +184,16 @@ impl Service for Ingest {
                 let decision = decide_silence(&self.policy, &series, &about, batch.now);
                 batch.take(decision, &about, None, work.id, &work.trace);
             }
+            Input::Said(event) => {
+                let series = batch.locked(series_of(event))?;
+                let decision = Decision {
+                    series: recall(&series, event),
+                    events: Vec::new(),
+                    outcome: Outcome::Heard,
+                };
+                let about = Arc::new(About::said(event));
+                batch.take(decision, &about, None, work.id, &work.trace);
+            }
         }
         Ok(())
     }
@@ -193,6 +209,13 @@ impl Service for Ingest {
             outgoing: outgoing.collect::<Result<_, _>>()?,
             reply: batch.tally,
         })
+    }
+
+    /// Nothing else knows of an episode that began or ended after the dump: its number, and with it
+    /// the ids of the next, follow from here.
+    fn recall(&self, record: &Record<'_>) -> Result<Option<(EventId, Input)>, Poison> {
+        let event: AlertEvent = record.event()?;
+        Ok(Some((record.envelope.id, Input::Said(Arc::new(event)))))
     }
 }
 

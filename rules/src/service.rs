@@ -4,12 +4,13 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use service_kit::{Error, Poison, Record, Saved, Service, Work};
 use shared_events::{
-    ActionEvent, AlertEvent, EventId, RuleEvent, Topic, TopicEvent, rule::RuleChanged,
+    ActionEvent, AlertEvent, EventId, RuleEvent, Timestamp, Topic, TopicEvent, rule::RuleChanged,
 };
 use sqlx::PgConnection;
 
 use crate::{
     active::ActiveRules,
+    backtest::command,
     batch::Batch,
     changes::{Proposal, Proposed},
     domain::{Answer, Command, RuleSet, RulesLoaded, Timer},
@@ -17,6 +18,7 @@ use crate::{
     fold, load,
     metrics::Metrics,
     save,
+    store::timers,
 };
 
 /// The Rule Engine.
@@ -113,6 +115,32 @@ impl Service for RuleEngine {
         self.metrics.decided(&batch.produced);
         save::save(conn, batch).await
     }
+
+    fn as_of(&self, _moment: Option<Timestamp>) {
+        // the rules of the dump are those of then: what the files say now comes later
+        self.rules.looked();
+    }
+
+    async fn due(
+        &self,
+        conn: &mut PgConnection,
+        moment: Timestamp,
+    ) -> Result<Vec<Work<Input>>, Error> {
+        let due = timers::due(conn, moment, 1).await?;
+        let work = |(timer, trace): (Timer, _)| Work::local(timer.id, trace, Input::Timer(timer));
+        Ok(due.into_iter().map(work).collect())
+    }
+
+    /// What people commanded is in no topic that Rules listen to; pauses can be told from what was
+    /// said of them.
+    fn recall(&self, record: &Record<'_>) -> Result<Option<(EventId, Input)>, Poison> {
+        if Topic::by_name(record.topic) != Some(Topic::Action) {
+            return Ok(None);
+        }
+        let event: ActionEvent = record.event()?;
+        let command = command(&event);
+        Ok(command.map(|command| (command_id(&command), Input::Command(command))))
+    }
 }
 
 /// Words from a container may hold NUL characters, which Postgres refuses.
@@ -128,6 +156,12 @@ pub(crate) fn without_nul(mut event: ActionEvent) -> ActionEvent {
         *message = message.replace('\0', "");
     }
     event
+}
+
+/// Id of a command.
+pub(crate) fn command_id(command: &Command) -> EventId {
+    let text = serde_json::to_string(command).unwrap_or_default();
+    local_id(&["command", &text])
 }
 
 /// Id of an input that this service makes itself.

@@ -15,6 +15,7 @@
 //! | what the tables hold, as hashes | [`content`] |
 //! | Kafka in | [`consumer`], [`dlq`] |
 //! | what handlers and workers use | [`kit`], [`Worker`] |
+//! | a database restored from a dump | [`restore`] |
 //! | start and stop | [`run`] |
 //! | from the command line to the exit code | [`lifecycle`], [`config`] |
 //! | the HTTP edge, problems, OpenAPI | [`http`], [`health`] |
@@ -43,6 +44,7 @@ pub mod pace;
 mod process;
 pub mod registry;
 pub mod relay;
+pub mod restore;
 mod retention;
 mod run;
 mod running;

@@ -39,7 +39,7 @@ use crate::{
     Class, Error, Health, Kit, KitArgs, Metrics, Parts, Service, Worker,
     batch::Handler,
     clock::{Backoff, Ticker},
-    consumer::{self, Consumer, Watermarks},
+    consumer::{self, CatchUp, Consumer, Watermarks},
     database,
     error::chain,
     http::{self, Desk, Edge, Gate, Limits, Operations},
@@ -98,6 +98,22 @@ pub async fn run<S: Service>(
             return running.finish(None).await;
         }
     };
+    let caught_up = CatchUp {
+        handler: kit.handler(),
+        cluster: kit.cluster(),
+        registry: &kit.0.relay.registry,
+        watermarks: kit.watermarks(),
+    }
+    .run(&stop)
+    .await;
+    match caught_up {
+        Ok(()) => {}
+        Err(Error::Stopping) => return running.finish(Some(kit.pool())).await,
+        Err(error) => {
+            running.fail(error);
+            return running.finish(Some(kit.pool())).await;
+        }
+    }
     let own = parts(&kit);
     begin(&kit, &mut running, own, &gate);
     tracing::info!(service = S::NAME, version = crate::VERSION, "ready");

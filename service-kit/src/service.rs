@@ -58,6 +58,28 @@ pub trait Service: Send + Sync + 'static {
         conn: &mut PgConnection,
         batch: Self::Batch,
     ) -> impl Future<Output = Result<Saved<Self::Reply>, Error>> + Send;
+
+    /// While a restored database catches up: decide as of this moment; `None`: as of now again.
+    fn as_of(&self, _moment: Option<Timestamp>) {}
+
+    /// While a restored database catches up: inputs of the service's own that were due before
+    /// `moment` (timers), if any are left.
+    fn due(
+        &self,
+        _conn: &mut PgConnection,
+        _moment: Timestamp,
+    ) -> impl Future<Output = Result<Vec<Work<Self::Input>>, Error>> + Send {
+        async { Ok(Vec::new()) }
+    }
+
+    /// While a restored database catches up: what an event that this service said after the dump means
+    /// for its state, as an input with its id, where that does not follow from what it reads again.
+    ///
+    /// # Errors
+    /// When the record cannot be read.
+    fn recall(&self, _record: &Record<'_>) -> Result<Option<(EventId, Self::Input)>, Poison> {
+        Ok(None)
+    }
 }
 
 /// What [`Service::save`] hands back to the shell.

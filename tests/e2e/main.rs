@@ -6,6 +6,7 @@ mod contracts;
 mod failpoints;
 mod instances;
 mod past;
+mod restore;
 mod scaling;
 mod topics;
 mod why;

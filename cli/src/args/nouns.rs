@@ -247,6 +247,33 @@ pub(crate) struct OutboxResend {
     pub(crate) because: Because,
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum DbCommand {
+    /// Say that a service's database was restored from a dump, before the service is started again
+    Restored(DbRestored),
+    /// What dumps lacked that databases were restored from
+    Lacked {
+        /// Only of this service; repeatable
+        #[arg(long)]
+        service: Vec<Service>,
+    },
+}
+
+/// Which database was restored.
+#[derive(Debug, Args)]
+pub(crate) struct DbRestored {
+    /// Postgres URL of the service's database, as the service has it
+    #[arg(
+        long,
+        env = "EVENTPULSE_DATABASE_URL",
+        value_name = "URL",
+        hide_env_values = true
+    )]
+    pub(crate) database_url: String,
+    #[command(flatten)]
+    pub(crate) because: Because,
+}
+
 /// A service, by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Service {

@@ -12,6 +12,7 @@ pub mod journal;
 #[cfg(test)]
 mod laws_tests;
 pub mod notice;
+pub mod recall;
 pub mod series;
 pub mod webhook;
 

@@ -24,3 +24,4 @@ pub use rebuild::{Events, Gap, Rebuilt, rebuild};
 pub use replay::{Assumed, Replayed, Tried, replay};
 pub use report::{Difference, DifferenceKind, Report, TableRow, Window, report};
 pub use steps::Order;
+pub(crate) use steps::command;

@@ -133,7 +133,11 @@ fn estimated<'a>(messages: impl Iterator<Item = &'a Message>) -> Vec<Placed<'a>>
     let mut seen = HashSet::new();
     messages.retain(|message| seen.insert(message.event.id()));
     let step = |message: &'a Message| {
-        let step = match command(&message.event) {
+        let told = match &message.event {
+            Event::Action(event) => command(event),
+            Event::Alert(_) => None,
+        };
+        let step = match told {
             Some(command) => Step::Command(message.event.id(), command),
             None => Step::Message(message),
         };
@@ -147,11 +151,8 @@ fn estimated<'a>(messages: impl Iterator<Item = &'a Message>) -> Vec<Placed<'a>>
 }
 
 /// The command that an event tells of: the only trace of it when there is no log.
-fn command(event: &Event) -> Option<Command> {
-    let Event::Action(event) = event else {
-        return None;
-    };
-    match &**event {
+pub(crate) fn command(event: &ActionEvent) -> Option<Command> {
+    match event {
         ActionEvent::Paused(pause) => Some(Command {
             at: pause.at,
             actor: pause.actor.clone(),

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::Api;
 use crate::{
     domain::{Answer, Command, Outcome, Verb},
-    service::{Input, local_id},
+    service::{Input, command_id},
 };
 
 /// Longest actor and reason, characters.
@@ -94,8 +94,7 @@ pub(super) async fn obey(
         reason: because.reason.trim().to_owned(),
         verb: verb(at)?,
     };
-    let text = serde_json::to_string(&command).unwrap_or_default();
-    let id = local_id(&["command", &text]);
+    let id = command_id(&command);
     let work = Work::local(id, Trace::current(), Input::Command(command));
     let mut handled = api.kit.handle(vec![work]).await?;
     match handled.reply.answers.remove(&id) {

@@ -31,7 +31,7 @@ fn is_wanted(message: &BorrowedMessage<'_>, types: &[&str]) -> bool {
     }
 }
 
-fn raw(message: &BorrowedMessage<'_>) -> Raw {
+pub(super) fn raw(message: &BorrowedMessage<'_>) -> Raw {
     let headers = message.headers().map_or_else(Vec::new, |headers| {
         headers
             .iter()

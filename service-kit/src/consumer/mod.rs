@@ -6,11 +6,13 @@
 
 mod assign;
 mod breaker;
+mod catch_up;
 mod context;
 mod intake;
 mod lane;
 mod metrics;
 mod open;
+mod past;
 mod turn;
 mod watermarks;
 mod worker;
@@ -21,6 +23,7 @@ use rdkafka::consumer::{CommitMode, Consumer as _, StreamConsumer};
 use tokio::{sync::mpsc, task::spawn_blocking, time::timeout};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::catch_up::CatchUp;
 use self::{
     assign::Start, context::Context, lane::Lane, turn::Turn, watermarks::Place, worker::Shared,
 };

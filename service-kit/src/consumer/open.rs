@@ -9,13 +9,15 @@ use std::{
 use shared_events::{Envelope, EventId, codec};
 use uuid::Uuid;
 
-use super::{breaker::Breaker, lane::Item, worker::Shared};
+use super::{breaker::Breaker, lane::Item};
 use crate::{
     Error, Origin, Poison, Position, Record, Service, Trace, Work,
     batch::DeadLetter,
     dlq::{self, REDRIVE, Raw},
     inbox::Claim,
+    kafka::Cluster,
     outbox::resend::RESENT,
+    registry::Registry,
     service::Delivery,
 };
 
@@ -41,12 +43,27 @@ pub(super) struct Verdict {
     pub(super) poison: Option<Poison>,
 }
 
+/// What opening needs.
+pub(super) struct Opening<'a, S> {
+    pub(super) service: &'a S,
+    pub(super) registry: &'a Registry,
+    pub(super) cluster: &'a Cluster,
+}
+
+impl<S> Clone for Opening<'_, S> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<S> Copy for Opening<'_, S> {}
+
 /// Opens records in order, up to the one at which the breaker would trip.
 ///
 /// # Errors
 /// Class `Retry`: a schema must be fetched and the registry does not answer.
 pub(super) async fn open<S: Service>(
-    shared: &Shared<S>,
+    opening: Opening<'_, S>,
     topic: &str,
     items: &[Item],
     mut breaker: Breaker,
@@ -62,12 +79,12 @@ pub(super) async fn open<S: Service>(
     };
     for item in items {
         if let Item::Record(raw) = item {
-            let outcome = open_one(shared, topic, raw).await?;
+            let outcome = open_one(opening, topic, raw).await?;
             if breaker.trips(outcome.is_err()) {
                 opened.trips = true;
                 break;
             }
-            opened.add(shared, topic, raw, outcome);
+            opened.add(opening, topic, raw, outcome);
         }
         opened.next = item.offset() + 1;
         opened.taken += 1;
@@ -78,7 +95,7 @@ pub(super) async fn open<S: Service>(
 impl<I> Opened<I> {
     fn add<S: Service<Input = I>>(
         &mut self,
-        shared: &Shared<S>,
+        opening: Opening<'_, S>,
         topic: &str,
         raw: &Raw,
         outcome: Result<Work<I>, Poison>,
@@ -102,7 +119,7 @@ impl<I> Opened<I> {
                         redriven,
                         dead: Some(poison.to_string()),
                     },
-                    letter: dlq::letter(&shared.cluster, topic, raw, &poison),
+                    letter: dlq::letter(opening.cluster, topic, raw, &poison),
                 });
                 (id, Some(poison))
             }
@@ -124,7 +141,7 @@ fn position(topic: &str, raw: &Raw) -> Position {
 }
 
 async fn open_one<S: Service>(
-    shared: &Shared<S>,
+    opening: Opening<'_, S>,
     topic: &str,
     raw: &Raw,
 ) -> Result<Result<Work<S::Input>, Poison>, Error> {
@@ -136,7 +153,7 @@ async fn open_one<S: Service>(
         Ok(unframed) => unframed,
         Err(error) => return Ok(Err(Poison::new("frame", &error))),
     };
-    let writer = match shared
+    let writer = match opening
         .registry
         .writer(&envelope.dataschema, schema_id)
         .await
@@ -151,7 +168,7 @@ async fn open_one<S: Service>(
         writer: &writer,
         datum,
     };
-    let service = &*shared.handler.service;
+    let service = opening.service;
     let decoded = catch_unwind(AssertUnwindSafe(|| service.decode(&record))).unwrap_or_else(|_| {
         Err(Poison {
             stage: "decode",

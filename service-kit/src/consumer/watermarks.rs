@@ -137,7 +137,11 @@ impl Watermarks {
         self.offsets(scope, Offset::End).await
     }
 
-    async fn offsets(&self, scope: Scope, at: Offset) -> Result<HashMap<Place, i64>, Error> {
+    pub(super) async fn offsets(
+        &self,
+        scope: Scope,
+        at: Offset,
+    ) -> Result<HashMap<Place, i64>, Error> {
         let inner = Arc::clone(&self.0);
         tokio::task::spawn_blocking(move || inner.offsets(scope, at))
             .await

@@ -20,7 +20,7 @@ use super::{
     context::Context,
     lane::{Item, Lane},
     metrics::{Metrics, TopicLabel},
-    open::{Opened, Verdict, open},
+    open::{Opened, Opening, Verdict, open},
     watermarks::Watermarks,
 };
 use crate::{
@@ -117,6 +117,14 @@ impl<S: Service> Worker<S> {
         }
     }
 
+    fn opening(&self) -> Opening<'_, S> {
+        Opening {
+            service: &*self.shared.handler.service,
+            registry: &self.shared.registry,
+            cluster: &self.shared.cluster,
+        }
+    }
+
     fn tell(&self, command: Command) {
         // the loop ends after its workers
         drop(self.shared.commands.send(command));
@@ -127,7 +135,7 @@ impl<S: Service> Worker<S> {
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
         let mut opened = loop {
             let name = &self.lane.name;
-            match open(&self.shared, name, items, self.breaker.clone()).await {
+            match open(self.opening(), name, items, self.breaker.clone()).await {
                 Ok(opened) => break opened,
                 Err(error) => self.hold_off(&error, &mut backoff).await?,
             }

@@ -1,6 +1,7 @@
 //! What waits for Kafka, and what people do about it: the same API in every service.
 
 mod resend;
+mod restorations;
 
 use std::sync::Arc;
 
@@ -37,6 +38,7 @@ pub fn outbox(desk: Desk) -> OpenApiRouter {
         .routes(routes!(skip))
         .routes(routes!(resend::resend))
         .routes(routes!(interventions))
+        .routes(routes!(restorations::list))
         .with_state(desk)
 }
 

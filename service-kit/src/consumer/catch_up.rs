@@ -1,0 +1,319 @@
+//! A restored database takes in what its dump lacked, before the service does anything else.
+//!
+//! Everything that was written after the dump is read again in the order in which the broker got it,
+//! over all topics and partitions: an outcome does not come before what it is the outcome of, and
+//! what was due in between is done in between. Inputs are decided as of then, so the same decisions
+//! make the same event ids, and whoever has handled those events drops them.
+
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use shared_events::{EventId, Timestamp};
+use sqlx::{Connection, PgConnection};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::{
+    lane::Item,
+    open::{Opening, open},
+    past::{Lacked, lacked},
+    watermarks::Watermarks,
+};
+use crate::{
+    Class, Error, Poison, Record, Service, Trace, Work,
+    batch::{Handled, Handler, Intake, Undertaker, handle},
+    consumer::breaker::Breaker,
+    dlq,
+    error::chain,
+    inbox::Progress,
+    kafka::Cluster,
+    pace::Backoff,
+    registry::Registry,
+    restore::{self, Restoration},
+};
+
+/// Records of one transaction at most.
+const MOST: usize = 100;
+/// And the time that they may span, in milliseconds: what is due in between waits so long.
+const SPAN: i64 = 250;
+/// Events that a report names one by one.
+const NAMED: usize = 500;
+
+/// What catching up needs.
+pub(crate) struct CatchUp<'a, S: Service> {
+    pub(crate) handler: &'a Handler<S>,
+    pub(crate) cluster: &'a Cluster,
+    pub(crate) registry: &'a Registry,
+    pub(crate) watermarks: &'a Watermarks,
+}
+
+impl<S: Service> CatchUp<'_, S> {
+    /// Catches up, if a person has said that the database was restored. Tries until Kafka answers.
+    ///
+    /// # Errors
+    /// When the service stops, or cannot go on.
+    pub(crate) async fn run(&self, stop: &CancellationToken) -> Result<(), Error> {
+        let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
+        loop {
+            let attempt = tokio::select! {
+                () = stop.cancelled() => return Err(Error::Stopping),
+                attempt = self.attempt() => attempt,
+            };
+            match attempt {
+                Ok(()) => return Ok(()),
+                Err(error) if error.class() == Class::Retry => {
+                    tracing::warn!(
+                        error = chain(&error),
+                        "looking whether the database was restored, or catching up, fails: again soon"
+                    );
+                }
+                Err(error) => return Err(error),
+            }
+            if backoff.wait(stop).await.is_err() {
+                return Err(Error::Stopping);
+            }
+        }
+    }
+
+    async fn attempt(&self) -> Result<(), Error> {
+        let mut conn = self
+            .handler
+            .pool
+            .acquire()
+            .await
+            .map_err(Error::database("waiting for a connection"))?;
+        while let Some(restoration) = restore::open(&mut conn).await? {
+            // one instance at a time; the lock ends with the connection, too
+            let options = self.handler.pool.connect_options();
+            let mut lock = PgConnection::connect_with(&options)
+                .await
+                .map_err(Error::database("connecting"))?;
+            sqlx::query!("SELECT pg_advisory_lock(hashtext('eventpulse restoration'))::text")
+                .fetch_one(&mut lock)
+                .await
+                .map_err(Error::database("locking a restoration"))?;
+            let still = restore::open(&mut conn).await?;
+            if still.is_some_and(|still| still.id == restoration.id) {
+                let report = self.take_in(&restoration).await;
+                self.handler.service.as_of(None);
+                restore::close(&mut conn, restoration.id, &report?).await?;
+            }
+            drop(lock.close().await);
+        }
+        Ok(())
+    }
+
+    async fn take_in(&self, restoration: &Restoration) -> Result<Value, Error> {
+        let Restoration {
+            incarnation_before,
+            incarnation,
+            ..
+        } = restoration;
+        tracing::warn!(%incarnation_before, %incarnation, "the database was restored: catching up");
+        self.registry.load().await?;
+        let pool = &self.handler.pool;
+        let waiting = waiting(pool).await?;
+        let (lacked, ends) =
+            lacked::<S>(pool, self.cluster, self.watermarks, *incarnation_before).await?;
+        let mut rest = lacked.as_slice();
+        while let Some(first) = rest.first() {
+            let (group, later) = rest.split_at(group(first, rest));
+            self.before(first.millis()).await?;
+            self.take(group).await?;
+            rest = later;
+        }
+        for ((topic, partition), next_offset) in ends {
+            let mut nothing = Intake::local(Vec::new());
+            nothing.progress = Some(Progress {
+                topic,
+                partition,
+                next_offset,
+            });
+            self.handle(nothing, &[]).await?;
+        }
+        let report = report(&lacked, &waiting, &self::waiting(pool).await?);
+        tracing::warn!(
+            read = report["read"].as_u64(),
+            said = report["said"].as_u64(),
+            said_anew = report["said_anew"].as_array().map(Vec::len),
+            "caught up: `eventpulse db lacked` lists what the dump lacked"
+        );
+        Ok(report)
+    }
+
+    /// What was due before the next record.
+    async fn before(&self, millis: i64) -> Result<(), Error> {
+        let Some(moment) = Timestamp::from_timestamp_millis(millis) else {
+            return Ok(());
+        };
+        loop {
+            let due = {
+                let mut conn = self
+                    .handler
+                    .pool
+                    .acquire()
+                    .await
+                    .map_err(Error::database("waiting for a connection"))?;
+                self.handler.service.due(&mut conn, moment).await?
+            };
+            if due.is_empty() {
+                return Ok(());
+            }
+            self.handler.service.as_of(Some(moment));
+            self.handle(Intake::local(due), &[]).await?;
+        }
+    }
+
+    /// Records of one partition, one after the other.
+    async fn take(&self, group: &[Lacked]) -> Result<(), Error> {
+        let Some(last) = group.last() else {
+            return Ok(());
+        };
+        let moment = Timestamp::from_timestamp_millis(last.millis());
+        self.handler.service.as_of(moment);
+        let recalled = self.recalled(group).await?;
+        if !recalled.is_empty() {
+            self.handle(Intake::local(recalled), &[]).await?;
+        }
+        let heard: Vec<&Lacked> = group.iter().filter(|lacked| lacked.heard).collect();
+        if heard.is_empty() {
+            return Ok(());
+        }
+        let items: Vec<Item> = heard
+            .iter()
+            .map(|lacked| Item::Record(lacked.raw.clone()))
+            .collect();
+        let opening = Opening {
+            service: &*self.handler.service,
+            registry: self.registry,
+            cluster: self.cluster,
+        };
+        // the poison of the past is known: nothing is drained now
+        let opened = open(opening, &last.topic, &items, Breaker::patient()).await?;
+        let intake = Intake {
+            works: opened.works,
+            dead: opened.dead,
+            redriven: opened.redriven,
+            progress: Some(Progress {
+                topic: self.cluster.topic(&last.topic),
+                partition: last.raw.partition,
+                next_offset: opened.next,
+            }),
+        };
+        self.handle(intake, group).await.map(drop)
+    }
+
+    /// What its own events mean that the dump does not know of.
+    async fn recalled(&self, group: &[Lacked]) -> Result<Vec<Work<S::Input>>, Error> {
+        let mut works = Vec::new();
+        for Lacked { topic, raw, .. } in group.iter().filter(|lacked| lacked.said) {
+            let Ok(envelope) = shared_events::Envelope::from_headers(&raw.headers) else {
+                continue;
+            };
+            let Ok((id, datum)) = shared_events::codec::unframe(&raw.value) else {
+                continue;
+            };
+            let record = Record {
+                topic,
+                writer: &self.registry.writer(&envelope.dataschema, id).await?,
+                envelope: &envelope,
+                datum,
+            };
+            match self.handler.service.recall(&record) {
+                Ok(Some((id, input))) => works.push(Work::local(id, Trace::default(), input)),
+                Ok(None) => {}
+                Err(poison) => {
+                    tracing::error!(id = %envelope.id, %poison, "an event of its own is unreadable");
+                }
+            }
+        }
+        Ok(works)
+    }
+
+    async fn handle(
+        &self,
+        intake: Intake<S::Input>,
+        group: &[Lacked],
+    ) -> Result<Handled<S::Reply>, Error> {
+        let cluster = self.cluster.clone();
+        let raws: Vec<_> = group
+            .iter()
+            .map(|lacked| (lacked.topic.clone(), lacked.raw.clone()))
+            .collect();
+        let undertaker: Arc<Undertaker<'static>> = Arc::new(move |id: EventId, poison: &Poison| {
+            let (topic, raw) = raws
+                .iter()
+                .find(|(topic, raw)| dlq::inbox_id(raw, topic, S::NAME) == id)?;
+            Some(dlq::letter(&cluster, topic, raw, poison))
+        });
+        handle(self.handler, intake, undertaker).await
+    }
+}
+
+/// How many of `rest` go into one transaction with the first.
+fn group(first: &Lacked, rest: &[Lacked]) -> usize {
+    let same = |lacked: &&Lacked| {
+        let place = |lacked: &Lacked| (lacked.topic.clone(), lacked.raw.partition, lacked.said);
+        place(lacked) == place(first) && lacked.millis() - first.millis() <= SPAN
+    };
+    rest.iter().take(MOST).take_while(same).count().max(1)
+}
+
+/// Events that wait for Kafka.
+async fn waiting(pool: &sqlx::PgPool) -> Result<HashSet<(Uuid, String)>, Error> {
+    let rows = sqlx::query!("SELECT event_id, event_type FROM outbox_events")
+        .fetch_all(pool)
+        .await
+        .map_err(Error::database("reading the outbox"))?;
+    Ok(rows
+        .into_iter()
+        .map(|row| (row.event_id, row.event_type))
+        .collect())
+}
+
+/// What the dump lacked, and what became of it.
+fn report(
+    lacked: &[Lacked],
+    before: &HashSet<(Uuid, String)>,
+    after: &HashSet<(Uuid, String)>,
+) -> Value {
+    let described = |lacked: &Lacked| {
+        let header = |name: &str| lacked.raw.header(name).map(str::to_owned);
+        json!({
+            "event_id": header("ce_id"),
+            "type": header("ce_type"),
+            "topic": lacked.topic,
+            "key": String::from_utf8_lossy(&lacked.raw.key),
+            "partition": lacked.raw.partition,
+            "offset": lacked.raw.offset,
+            "at": header("ce_time"),
+        })
+    };
+    let heard = || lacked.iter().filter(|lacked| lacked.heard);
+    let said = || lacked.iter().filter(|lacked| lacked.said);
+    let ids: BTreeSet<String> = said()
+        .filter_map(|lacked| lacked.raw.header("ce_id").map(str::to_owned))
+        .collect();
+    let anew = after
+        .difference(before)
+        .filter(|(id, _)| !ids.contains(&id.to_string()));
+    let again: HashSet<String> = after.iter().map(|(id, _)| id.to_string()).collect();
+    let dropped = said().filter(|lacked| {
+        let id = lacked.raw.header("ce_id").unwrap_or_default();
+        !again.contains(id)
+    });
+    json!({
+        "read": heard().count(),
+        "read_events": heard().take(NAMED).map(described).collect::<Vec<_>>(),
+        "said": said().count(),
+        "said_events": said().take(NAMED).map(described).collect::<Vec<_>>(),
+        "not_said_again": dropped.count(),
+        "said_anew": anew
+            .map(|(id, kind)| json!({"event_id": id, "type": kind}))
+            .collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,135 @@
+//! A database that was restored from an older dump.
+//!
+//! [`announce`] gives it another name in `ce_source`, so that sequence numbers are not given twice
+//! under one name. At its next start the service takes in what the dump lacked
+//! ([`catch_up`](crate::consumer::catch_up)) before it does anything else, and keeps a report.
+
+use std::str::FromStr;
+
+use serde_json::Value;
+use shared_events::Timestamp;
+use sqlx::{Connection, PgConnection, PgPool, postgres::PgConnectOptions};
+use uuid::Uuid;
+
+use crate::{Error, outbox::held::Because};
+
+/// A restored database.
+#[derive(Clone, Debug)]
+pub struct Restoration {
+    pub id: i64,
+    pub at: Timestamp,
+    pub actor: String,
+    pub reason: String,
+    /// Its name in `ce_source` when the dump was made.
+    pub incarnation_before: Uuid,
+    pub incarnation: Uuid,
+    /// None: the service has not taken in yet what the dump lacked.
+    pub caught_up_at: Option<Timestamp>,
+    pub report: Option<Value>,
+}
+
+/// What came of an announcement.
+#[derive(Clone, Debug)]
+pub enum Announced {
+    Done(Box<Restoration>),
+    /// A service is connected to the database; its name.
+    InUse(String),
+}
+
+/// [`announce`], in the database at this URL.
+///
+/// # Errors
+/// When it is no URL, or the database fails.
+pub async fn announce_at(url: &str, because: &Because) -> Result<Announced, Error> {
+    let options = PgConnectOptions::from_str(url).map_err(|error| Error::Setting {
+        name: "database url",
+        reason: crate::error::chain(&error),
+    })?;
+    let mut conn = PgConnection::connect_with(&options)
+        .await
+        .map_err(Error::database("connecting"))?;
+    let announced = announce(&mut conn, because).await;
+    drop(conn.close().await);
+    announced
+}
+
+/// Says that a database was restored, while no service uses it.
+///
+/// # Errors
+/// When the database fails.
+pub async fn announce(conn: &mut PgConnection, because: &Because) -> Result<Announced, Error> {
+    let users = sqlx::query_scalar!(
+        r#"SELECT application_name AS "name!" FROM pg_stat_activity
+           WHERE datname = current_database() AND pid <> pg_backend_pid()
+             AND (application_name LIKE 'eventpulse-%' OR application_name = 'relay')"#
+    )
+    .fetch_all(&mut *conn)
+    .await
+    .map_err(Error::database("looking who uses it"))?;
+    if let Some(name) = users.into_iter().next() {
+        return Ok(Announced::InUse(name));
+    }
+    let mut tx = conn.begin().await.map_err(Error::database("BEGIN"))?;
+    let before = sqlx::query_scalar!("SELECT id FROM incarnation FOR UPDATE")
+        .fetch_one(&mut *tx)
+        .await
+        .map_err(Error::database("reading the incarnation"))?;
+    let after = sqlx::query_scalar!(
+        "UPDATE incarnation SET id = gen_random_uuid(), created_at = clock_timestamp() RETURNING id"
+    )
+    .fetch_one(&mut *tx)
+    .await
+    .map_err(Error::database("renewing the incarnation"))?;
+    let restoration = sqlx::query_as!(
+        Restoration,
+        "INSERT INTO restorations (actor, reason, incarnation_before, incarnation)
+         VALUES ($1, $2, $3, $4)
+         RETURNING id, at, actor, reason, incarnation_before, incarnation, caught_up_at, report",
+        because.actor,
+        because.reason,
+        before,
+        after
+    )
+    .fetch_one(&mut *tx)
+    .await
+    .map_err(Error::database("noting the restoration"))?;
+    tx.commit().await.map_err(Error::database("COMMIT"))?;
+    Ok(Announced::Done(Box::new(restoration)))
+}
+
+/// The restoration that the service has still to catch up from, if there is one.
+pub(crate) async fn open(conn: &mut PgConnection) -> Result<Option<Restoration>, Error> {
+    sqlx::query_as!(
+        Restoration,
+        "SELECT id, at, actor, reason, incarnation_before, incarnation, caught_up_at, report
+         FROM restorations WHERE caught_up_at IS NULL ORDER BY id LIMIT 1"
+    )
+    .fetch_optional(conn)
+    .await
+    .map_err(Error::database("looking for a restoration"))
+}
+
+/// It is caught up from.
+pub(crate) async fn close(conn: &mut PgConnection, id: i64, report: &Value) -> Result<(), Error> {
+    sqlx::query!(
+        "UPDATE restorations SET caught_up_at = clock_timestamp(), report = $2 WHERE id = $1",
+        id,
+        report
+    )
+    .execute(conn)
+    .await
+    .map(drop)
+    .map_err(Error::database("ending a restoration"))
+}
+
+/// Every restoration, newest first.
+pub(crate) async fn all(pool: &PgPool) -> Result<Vec<Restoration>, Error> {
+    sqlx::query_as!(
+        Restoration,
+        "SELECT id, at, actor, reason, incarnation_before, incarnation, caught_up_at, report
+         FROM restorations ORDER BY id DESC LIMIT 20"
+    )
+    .fetch_all(pool)
+    .await
+    .map_err(Error::database("reading restorations"))
+}

@@ -1,0 +1,289 @@
+//! Each of the four databases restored from a dump that is older than what happened since, by the
+//! commands of docs/OPERATING.md: nothing accepted since is lost, no action is repeated, and what the
+//! dump lacked is listed.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use chrono::{TimeDelta, Utc};
+use eventpulse_tests::{App, Stack, app::docker_host, stack::Setup, webhook::Alert};
+use serde_json::Value;
+use service_kit::{
+    outbox::held::Because,
+    restore::{Announced, announce_at},
+    testing::{Database, wait_for},
+};
+
+/// Runs a shell command in the container of the tests' Postgres.
+async fn in_postgres(command: String) -> Result<()> {
+    let server = std::env::var("EVENTPULSE_TEST_DATABASE_URL")?;
+    let port = server
+        .rsplit_once(':')
+        .and_then(|(_, rest)| rest.split('/').next())
+        .context("the URL has a port")?;
+    let docker = |arguments: &[&str]| {
+        let mut docker = Command::new("docker");
+        docker.args(["-H", &docker_host()]).args(arguments);
+        docker
+    };
+    let filter = format!("publish={port}");
+    let found = docker(&["ps", "--filter", &filter, "--format", "{{.Names}}"]).output()?;
+    let name = String::from_utf8(found.stdout)?;
+    let name = name
+        .lines()
+        .next()
+        .context("no Postgres container")?
+        .to_owned();
+    let mut run = docker(&["exec", &name, "sh", "-ec", &command]);
+    let output = tokio::task::spawn_blocking(move || run.output()).await??;
+    let words = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{command}: {words}");
+    Ok(())
+}
+
+fn name(database: &Database) -> Result<&str> {
+    let (_, name) = database.url.rsplit_once('/').context("a database")?;
+    Ok(name)
+}
+
+/// A database as it was, in a file of the server's container.
+struct Dump(String);
+
+impl Dump {
+    async fn of(database: &Database) -> Result<Self> {
+        let name = name(database)?;
+        let file = format!("/tmp/{name}.dump");
+        in_postgres(format!(
+            "pg_dump -h 127.0.0.1 -U postgres -Fc -f {file} {name}"
+        ))
+        .await?;
+        Ok(Self(file))
+    }
+
+    /// A new database with the content of the dump.
+    async fn restore(&self) -> Result<Database> {
+        let database = Database::fresh(&[]).await;
+        let (name, file) = (name(&database)?, &self.0);
+        let restore = "pg_restore -h 127.0.0.1 -U postgres --clean --if-exists --exit-on-error";
+        in_postgres(format!("{restore} -d {name} {file}; rm {file}")).await?;
+        Ok(database)
+    }
+}
+
+/// What people see of the system, without what differs for its age.
+async fn seen(stack: &Stack) -> Result<Vec<(String, String, i64)>> {
+    let incidents = stack.incidents().await?;
+    let text =
+        |incident: &Value, name: &str| incident[name].as_str().unwrap_or_default().to_owned();
+    let mut seen: Vec<_> = incidents
+        .iter()
+        .map(|incident| {
+            let actions = incident["actions"].as_i64().unwrap_or(-1);
+            (text(incident, "id"), text(incident, "status"), actions)
+        })
+        .collect();
+    seen.sort();
+    Ok(seen)
+}
+
+fn down(n: usize) -> Alert {
+    let began = Utc::now() - TimeDelta::seconds(60);
+    Alert::firing("Down", &format!("service-{n}"), began)
+}
+
+/// Until the dump: the load is high and two replicas run, one service is down.
+async fn before(stack: &Stack, app: &App) -> Result<Alert> {
+    let high = Alert::firing("HighCPU", "app", Utc::now() - TimeDelta::seconds(60));
+    stack.accept(&[high.clone(), down(0)]).await?;
+    wait_for("two replicas", async || app.running(2).await).await;
+    wait_for("the incident to be mitigated", async || {
+        let seen = seen(stack).await?;
+        let ready = seen
+            .iter()
+            .any(|(_, status, actions)| status == "mitigating" && *actions == 1);
+        ensure!(ready && seen.len() == 2, "{seen:?}");
+        Ok(())
+    })
+    .await;
+    quiet(stack).await?;
+    Ok(high)
+}
+
+/// Since the dump: the load falls and rises once more; further services go down and come back.
+async fn since(stack: &Stack, app: &App, high: Alert) -> Result<()> {
+    stack.accept(&[high.resolved(Utc::now())]).await?;
+    let low = Alert::firing("LowCPU", "app", Utc::now());
+    stack.accept(std::slice::from_ref(&low)).await?;
+    wait_for("one replica", async || app.running(1).await).await;
+    stack.accept(&[low.resolved(Utc::now())]).await?;
+    let again = Alert::firing("HighCPU", "app", Utc::now());
+    stack.accept(&[again]).await?;
+    wait_for("two replicas again", async || app.running(2).await).await;
+    let downs: Vec<Alert> = (1..=5).map(down).collect();
+    stack.accept(&downs).await?;
+    let over: Vec<Alert> = downs[..2]
+        .iter()
+        .map(|alert| alert.clone().resolved(Utc::now()))
+        .collect();
+    stack.accept(&over).await?;
+    wait_for("what follows", async || {
+        let seen = seen(stack).await?;
+        let of = |wanted: &str| {
+            seen.iter()
+                .filter(|(_, status, _)| status == wanted)
+                .count()
+        };
+        let counts = (of("open"), of("mitigating"), of("resolved"));
+        ensure!(counts == (4, 1, 3), "{seen:?}");
+        Ok(())
+    })
+    .await;
+    quiet(stack).await
+}
+
+/// Everything is said, and every action has ended.
+async fn quiet(stack: &Stack) -> Result<()> {
+    stack.at_rest().await;
+    wait_for("every action to end", async || {
+        let actions = stack.runner.get("/api/v1/actions?limit=200").await?;
+        let items = actions["items"].as_array().context("items")?;
+        ensure!(
+            items.iter().all(|action| action["status"] == "completed"),
+            "{actions:#}"
+        );
+        let targets =
+            sqlx::query_scalar::<_, i64>("SELECT count(*) FROM targets WHERE pending IS NOT NULL")
+                .fetch_one(&stack.databases.rules.pool)
+                .await?;
+        ensure!(targets == 0, "Rules wait for an action");
+        Ok(())
+    })
+    .await;
+    Ok(())
+}
+
+/// Loses the database of a service and brings the dump back, as the documentation says.
+async fn restore(stack: &mut Stack, service: &str, dump: &Dump) -> Result<Value> {
+    stack.member(service)?.kill()?;
+    let restored = dump.restore().await?;
+    let because = Because {
+        actor: "ana".to_owned(),
+        reason: "the disk is gone".to_owned(),
+    };
+    let announced = announce_at(&restored.url, &because).await?;
+    ensure!(matches!(announced, Announced::Done(_)), "{announced:?}");
+    let url = restored.url.clone();
+    match service {
+        "ingest" => stack.databases.ingest = restored,
+        "rules" => stack.databases.rules = restored,
+        "action-runner" => stack.databases.runner = restored,
+        _ => stack.databases.store = restored,
+    }
+    let member = stack.member(service)?;
+    member.restart(&[("EVENTPULSE_DATABASE_URL", url)])?;
+    member.ready().await;
+    let told = member.get("/api/v1/restorations").await?;
+    Ok(told["items"][0]["report"].clone())
+}
+
+/// After the restore everything is as it was, and goes on.
+async fn story(service: &str) -> Result<Value> {
+    let app = App::start("true").await?;
+    let mut stack = Stack::start(&Setup {
+        project: app.project.clone(),
+        cooldown: "1s",
+        verify_within: "600s",
+        ..Setup::default()
+    })
+    .await?;
+    let high = before(&stack, &app).await?;
+    let dump = match service {
+        "ingest" => Dump::of(&stack.databases.ingest).await?,
+        "rules" => Dump::of(&stack.databases.rules).await?,
+        "action-runner" => Dump::of(&stack.databases.runner).await?,
+        _ => Dump::of(&stack.databases.store).await?,
+    };
+    since(&stack, &app, high).await?;
+    let known = seen(&stack).await?;
+    let journal = app.journal();
+    let report = restore(&mut stack, service, &dump).await?;
+    quiet(&stack).await?;
+    wait_for("the same incidents", async || {
+        let now = seen(&stack).await?;
+        ensure!(now == known, "{now:#?}\nwere\n{known:#?}");
+        Ok(())
+    })
+    .await;
+
+    // what was known of services that are down is known: they come back, and their incidents end
+    let over: Vec<Alert> = [0, 3, 4, 5].map(|n| down(n).resolved(Utc::now())).into();
+    stack.accept(&over).await?;
+    wait_for(
+        "the incidents of services that are back to end",
+        async || {
+            let now = seen(&stack).await?;
+            let resolved = now
+                .iter()
+                .filter(|(_, status, _)| status == "resolved")
+                .count();
+            ensure!(resolved == 7 && now.len() == 8, "{now:?}");
+            Ok(())
+        },
+    )
+    .await;
+    quiet(&stack).await?;
+    let changes = journal.changes();
+    ensure!(changes.is_empty(), "no action is repeated: {changes:?}");
+    Ok(report)
+}
+
+fn count(report: &Value, name: &str) -> Result<u64> {
+    report[name]
+        .as_u64()
+        .with_context(|| format!("{name}: {report:#}"))
+}
+
+#[tokio::test]
+async fn the_incident_store_is_restored() -> Result<()> {
+    let report = story("incident-store").await?;
+    ensure!(
+        count(&report, "read")? >= 12 && count(&report, "said")? == 0,
+        "{report:#}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_action_runner_is_restored() -> Result<()> {
+    let report = story("action-runner").await?;
+    ensure!(
+        count(&report, "read")? == 2 && count(&report, "said")? == 2,
+        "{report:#}"
+    );
+    ensure!(
+        report["said_anew"].as_array().is_some_and(Vec::is_empty),
+        "{report:#}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn ingest_is_restored() -> Result<()> {
+    let report = story("ingest").await?;
+    ensure!(count(&report, "said")? >= 9, "{report:#}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn rules_are_restored() -> Result<()> {
+    let report = story("rules").await?;
+    ensure!(
+        count(&report, "read")? >= 10 && count(&report, "said")? >= 8,
+        "{report:#}"
+    );
+    ensure!(
+        report["said_anew"].as_array().is_some_and(Vec::is_empty),
+        "{report:#}"
+    );
+    Ok(())
+}
