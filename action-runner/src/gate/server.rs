@@ -89,6 +89,7 @@ pub(super) async fn serve(listener: UnixListener, gate: &Arc<Gate>, stop: Cancel
             drop(seat);
         });
     }
+    give_up(&listener);
     drop(listener);
     gate.tasks.close();
     let end = async {
@@ -99,4 +100,17 @@ pub(super) async fn serve(listener: UnixListener, gate: &Arc<Gate>, stop: Cancel
         tracing::warn!("requests cut off at the end");
     }
     connections.shutdown().await;
+}
+
+/// Leaves the place free, for a gate of another user too, who could not tell whether we live. Before
+/// the listener closes: afterwards another one may be there.
+fn give_up(listener: &UnixListener) {
+    let address = listener.local_addr();
+    let path = address
+        .as_ref()
+        .ok()
+        .and_then(|address| address.as_pathname());
+    if let Some(Err(error)) = path.map(fs::remove_file) {
+        tracing::warn!(%error, "the socket is left behind");
+    }
 }

@@ -78,4 +78,8 @@ async fn it_ends_when_asked_and_takes_the_place_of_a_dead_one() {
     let terminated = Command::new("kill").arg(asked.id().to_string()).status();
     assert!(terminated.expect("kill runs").success());
     assert_eq!(asked.wait().expect("it ends").code(), Some(0));
+    assert!(
+        !path.join("docker.sock").exists(),
+        "another user's gate may come"
+    );
 }
