@@ -130,7 +130,7 @@ async fn a_template_that_the_gate_does_not_know_is_waited_for() {
     host.remove(&host.name(1)).await;
     runner.open_gate(&setup).await;
 
-    let late = runner.ask(1, Ask::Up, 1, 3).await;
+    let late = runner.ask(1, Ask::Up, 1, 10).await;
     let failed = runner.fails(late).await;
     assert_eq!(failed.reason, FailureReason::Docker);
     let words = "the template of app has changed, look again";
