@@ -46,7 +46,8 @@ RUN scripts/image-build binaries /out
 FROM ${DEBIAN_IMAGE}
 LABEL org.opencontainers.image.title="EventPulse" org.opencontainers.image.licenses="Apache-2.0"
 RUN useradd --system --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin eventpulse \
- && mkdir -p /config /etc/ssl/certs
+ && mkdir -p /config /etc/ssl/certs \
+ && install -d -o 10001 -g 10001 -m 0770 /run/docker-gate /var/lib/docker-gate
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /out/ /usr/local/bin/
 USER 10001:10001

@@ -3,6 +3,7 @@
 pub mod config;
 pub mod docker;
 pub mod domain;
+pub mod gate;
 mod http;
 mod keeper;
 pub mod metrics;

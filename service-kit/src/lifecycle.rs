@@ -8,7 +8,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{Error, KitArgs, clock, error::chain, telemetry};
+use crate::{Error, KitArgs, clock, config::TelemetryArgs, error::chain, telemetry};
 
 /// From the first signal to the end, whatever still hangs: orchestrators kill after ten seconds.
 const HARD: Duration = Duration::from_millis(9700);
@@ -37,6 +37,20 @@ pub fn main<C: clap::Parser + AsRef<KitArgs>>(
     run: impl AsyncFnOnce(C, TcpListener, CancellationToken) -> Result<(), Error>,
 ) -> ExitCode {
     let config = C::parse();
+    let telemetry = config.as_ref().telemetry.clone();
+    let command = C::command();
+    process(command.get_name(), &telemetry, async |shutdown| {
+        listen_and_run(config, run, shutdown).await
+    })
+}
+
+/// The part of [`main`] that a process without database and Kafka has too: logs and traces under
+/// `name`, signals, exit code.
+pub fn process(
+    name: &str,
+    telemetry: &TelemetryArgs,
+    work: impl AsyncFnOnce(CancellationToken) -> Result<(), Error>,
+) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();
@@ -44,23 +58,40 @@ pub fn main<C: clap::Parser + AsRef<KitArgs>>(
         Ok(runtime) => runtime,
         Err(error) => return complain(&error),
     };
-    let code = runtime.block_on(Box::pin(started(config, run)));
+    let code = runtime.block_on(Box::pin(started(name, telemetry, work)));
     runtime.shutdown_timeout(THREADS);
     code
 }
 
-async fn started<C: clap::Parser + AsRef<KitArgs>>(
-    config: C,
-    run: impl AsyncFnOnce(C, TcpListener, CancellationToken) -> Result<(), Error>,
+/// The exit code of something short, whose failure goes to standard error.
+pub fn report<E: std::error::Error>(outcome: Result<(), E>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn started(
+    name: &str,
+    telemetry: &TelemetryArgs,
+    work: impl AsyncFnOnce(CancellationToken) -> Result<(), Error>,
 ) -> ExitCode {
     install_crypto();
-    let args = config.as_ref();
-    let command = C::command();
-    let telemetry = match telemetry::init(command.get_name(), &args.telemetry) {
+    let telemetry = match telemetry::init(name, telemetry) {
         Ok(telemetry) => telemetry,
         Err(error) => return complain(&error),
     };
-    let outcome = listen_and_run(config, run).await;
+    let shutdown = CancellationToken::new();
+    let outcome = match obey_signals(shutdown.clone()) {
+        Ok(()) => work(shutdown).await,
+        Err(source) => Err(Error::Io {
+            doing: "listening for signals".into(),
+            source,
+        }),
+    };
     let code = match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -75,19 +106,15 @@ async fn started<C: clap::Parser + AsRef<KitArgs>>(
 async fn listen_and_run<C: AsRef<KitArgs>>(
     config: C,
     run: impl AsyncFnOnce(C, TcpListener, CancellationToken) -> Result<(), Error>,
+    shutdown: CancellationToken,
 ) -> Result<(), Error> {
     let address = config.as_ref().http.listen;
-    let io = |doing: String| {
-        move |source| Error::Io {
-            doing: doing.into(),
-            source,
-        }
-    };
     let listener = TcpListener::bind(address)
         .await
-        .map_err(io(format!("listening on {address}")))?;
-    let shutdown = CancellationToken::new();
-    obey_signals(shutdown.clone()).map_err(io("listening for signals".to_owned()))?;
+        .map_err(|source| Error::Io {
+            doing: format!("listening on {address}").into(),
+            source,
+        })?;
     tracing::info!(%address, version = crate::VERSION, revision = crate::revision(), "starting");
     run(config, listener, shutdown).await
 }

@@ -5,14 +5,16 @@
 //! |---|---|
 //! | what is on a host | [`observe`] |
 //! | making, starting, removing replicas | [`replica`] |
-//! | what a replica is made from | [`template`] |
+//! | what a replica is made from | [`template`], `source`; what none may be: `reach` |
 //! | whether one serves | [`probe`] |
 
 pub mod error;
 pub mod labels;
 pub mod observe;
 pub mod probe;
+mod reach;
 pub mod replica;
+pub(crate) mod source;
 pub mod template;
 
 use std::{
@@ -31,7 +33,7 @@ use probe::Prober;
 use crate::metrics::DockerMetrics;
 
 /// How long a call may take, unless it waits for a container to stop.
-const CALL: Duration = Duration::from_secs(10);
+pub(crate) const CALL: Duration = Duration::from_secs(10);
 /// The client's own limit: beyond every limit of ours, so that ours counts.
 const CLIENT_SECONDS: u64 = 900;
 

@@ -18,6 +18,7 @@ use super::{
     CALL, Engine, Error,
     labels::{self, MANAGED, Tag},
     probe::{Look, Prober},
+    source::candidates,
     template::{Template, Uncopyable},
 };
 use crate::domain::{
@@ -79,7 +80,7 @@ impl Engine {
         memory: &mut Memory,
     ) -> Result<Sighting, Error> {
         let listed = self.list(selector_filter(target)).await?;
-        let (mut foreign, mut ours, mut candidates) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut foreign, mut ours, mut others) = (Vec::new(), Vec::new(), Vec::new());
         for summary in listed {
             let labels = labels::sorted(summary.labels.clone());
             if labels::one_off(&labels) {
@@ -89,13 +90,11 @@ impl Engine {
                 Some(tag) if tag.target == target.name => ours.push((tag, summary)),
                 Some(_) | None => {
                     foreign.push(stranger(&summary, &labels));
-                    if !labels::managed(&labels) {
-                        candidates.push(summary);
-                    }
+                    others.push(summary);
                 }
             }
         }
-        let template = self.source(candidates, memory).await?;
+        let template = self.source(others, memory).await?;
         let hash = match &template {
             Some(source) => source.template.as_ref().ok().map(Template::hash),
             None => stored.map(str::to_owned),
@@ -168,14 +167,10 @@ impl Engine {
     /// The oldest container of others, a running one first.
     async fn source(
         &self,
-        mut candidates: Vec<ContainerSummary>,
+        others: Vec<ContainerSummary>,
         memory: &mut Memory,
     ) -> Result<Option<Source>, Error> {
-        candidates.sort_by_key(|summary| {
-            let live = phase(summary.state) == Phase::Live;
-            (!live, summary.created, summary.id.clone())
-        });
-        for candidate in candidates {
+        for candidate in candidates(others) {
             let Some(id) = candidate.id.clone() else {
                 continue;
             };
@@ -262,7 +257,8 @@ impl Memory {
     }
 }
 
-fn selector_filter(target: &Target) -> Vec<String> {
+/// The selector as the engine's label filters.
+pub(crate) fn selector_filter(target: &Target) -> Vec<String> {
     let pairs = target.selector.iter();
     pairs
         .map(|(name, value)| format!("{name}={value}"))
@@ -277,7 +273,8 @@ fn stranger(summary: &ContainerSummary, labels: &BTreeMap<String, String>) -> Fo
     }
 }
 
-fn name(summary: &ContainerSummary) -> String {
+/// Its own name.
+pub(crate) fn name(summary: &ContainerSummary) -> String {
     let names = summary.names.iter().flatten();
     // A linked container has names with two slashes as well.
     let own = names
@@ -313,7 +310,7 @@ fn addresses(container: &ContainerInspectResponse) -> Vec<IpAddr> {
         .collect()
 }
 
-fn phase(state: Option<ContainerSummaryStateEnum>) -> Phase {
+pub(super) fn phase(state: Option<ContainerSummaryStateEnum>) -> Phase {
     match state {
         Some(ContainerSummaryStateEnum::CREATED) => Phase::Created,
         Some(

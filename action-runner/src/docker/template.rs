@@ -14,30 +14,15 @@ use bollard::models::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::labels::{COMPOSE_PROJECT, COMPOSE_SERVICE, Tag, of_template};
+pub use super::reach::Uncopyable;
+use super::{
+    labels::{COMPOSE_PROJECT, COMPOSE_SERVICE, Tag, of_template},
+    reach::refuse,
+};
 use crate::domain::target::Target;
 
 /// Networks of the engine's own: they know no aliases.
 const BUILT_IN: [&str; 2] = ["bridge", "none"];
-
-/// What an engine gives to every container. A template that drops all of them and adds some back
-/// is copied; one that adds others is not.
-const ORDINARY: [&str; 14] = [
-    "AUDIT_WRITE",
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "FOWNER",
-    "FSETID",
-    "KILL",
-    "MKNOD",
-    "NET_BIND_SERVICE",
-    "NET_RAW",
-    "SETFCAP",
-    "SETGID",
-    "SETPCAP",
-    "SETUID",
-    "SYS_CHROOT",
-];
 
 /// A container's kind, without anything that belongs to one container alone.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -47,23 +32,6 @@ pub struct Template {
     labels: BTreeMap<String, String>,
     /// Aliases in each network.
     networks: BTreeMap<String, Vec<String>>,
-}
-
-/// What no replica may be: it would reach beyond its container.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Uncopyable {
-    #[error("it is privileged")]
-    Privileged,
-    #[error("it shares the {0} namespace of the host or of another container")]
-    Namespace(&'static str),
-    #[error("it has devices of the host")]
-    Devices,
-    #[error("it has capability {0}, which containers do not ordinarily have")]
-    Capability(String),
-    #[error("it takes volumes from another container")]
-    VolumesFrom,
-    #[error("the engine does not tell its configuration")]
-    Untold,
 }
 
 impl Template {
@@ -81,6 +49,14 @@ impl Template {
             labels: of_template(config.labels.clone()),
             networks: networks(container),
         })
+    }
+
+    /// Judges a template that was kept: by an earlier build, or by whoever could write the file.
+    ///
+    /// # Errors
+    /// As [`Template::of`].
+    pub(crate) fn judge(&self) -> Result<(), Uncopyable> {
+        self.body.host_config.as_ref().map_or(Ok(()), refuse)
     }
 
     /// First digits of the hash of everything that is copied. Replicas with another one are of an
@@ -157,42 +133,6 @@ fn endpoint(network: &str, aliases: &[String], name: &str) -> EndpointSettings {
         aliases: (!BUILT_IN.contains(&network)).then_some(aliases),
         ..EndpointSettings::default()
     }
-}
-
-fn refuse(host: &HostConfig) -> Result<(), Uncopyable> {
-    let some = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| !list.is_empty());
-    if host.privileged == Some(true) {
-        return Err(Uncopyable::Privileged);
-    }
-    for (name, mode) in [
-        ("network", &host.network_mode),
-        ("PID", &host.pid_mode),
-        ("IPC", &host.ipc_mode),
-        ("UTS", &host.uts_mode),
-        ("user", &host.userns_mode),
-    ] {
-        let shared = |mode: &String| mode == "host" || mode.starts_with("container:");
-        if mode.as_ref().is_some_and(shared) {
-            return Err(Uncopyable::Namespace(name));
-        }
-    }
-    let devices = host.devices.as_ref().is_some_and(|list| !list.is_empty());
-    let requests = host
-        .device_requests
-        .as_ref()
-        .is_some_and(|list| !list.is_empty());
-    if devices || requests || some(&host.device_cgroup_rules) {
-        return Err(Uncopyable::Devices);
-    }
-    let mut added = host.cap_add.iter().flatten();
-    let ordinary = |name: &str| ORDINARY.contains(&name.trim_start_matches("CAP_"));
-    if let Some(name) = added.find(|name| !ordinary(name)) {
-        return Err(Uncopyable::Capability(name.clone()));
-    }
-    if some(&host.volumes_from) {
-        return Err(Uncopyable::VolumesFrom);
-    }
-    Ok(())
 }
 
 /// Lists whose order the engine or Compose draws by lot are sorted, so that the same configuration

@@ -142,6 +142,33 @@ fn what_reaches_beyond_its_container_is_not_copied() {
             serde_json::json!([{"PathOnHost": "/dev/kvm", "PathInContainer": "/dev/kvm", "CgroupPermissions": "rwm"}]),
             Uncopyable::Devices,
         ),
+        (
+            "Binds",
+            serde_json::json!(["/srv/data:/data", "/var/run/docker.sock:/x:ro"]),
+            Uncopyable::Bind("/var/run/docker.sock".to_owned()),
+        ),
+        (
+            "Mounts",
+            serde_json::json!([{"Type": "bind", "Source": "/", "Target": "/host", "ReadOnly": true}]),
+            Uncopyable::Bind("/".to_owned()),
+        ),
+        (
+            "Mounts",
+            serde_json::json!([{"Type": "volume", "Source": "x", "Target": "/host", "VolumeOptions": {
+                "DriverConfig": {"Name": "local", "Options": {"type": "none", "o": "bind", "device": "/etc"}}
+            }}]),
+            Uncopyable::Bind("/etc".to_owned()),
+        ),
+        (
+            "SecurityOpt",
+            serde_json::json!(["no-new-privileges:true", "seccomp=unconfined"]),
+            Uncopyable::SecurityOption("seccomp=unconfined".to_owned()),
+        ),
+        (
+            "SecurityOpt",
+            serde_json::json!(["label:disable"]),
+            Uncopyable::SecurityOption("label:disable".to_owned()),
+        ),
     ] {
         let mut container = inspected();
         container["HostConfig"][place] = value;

@@ -9,7 +9,7 @@ use shared_events::action::FailureReason;
 
 use crate::{
     host::Host,
-    runner::{ENOUGH, Runner, Setup, targets},
+    runner::{ENOUGH, Runner, Setup},
 };
 
 async fn start() -> (Host, Database, Runner) {
@@ -117,7 +117,7 @@ async fn a_target_shows_what_it_should_have_and_what_it_has() {
 async fn a_bad_targets_file_changes_nothing_and_a_good_one_everything() {
     let (host, _database, runner) = start().await;
     let before = runner.get("/api/v1/targets").await["version"].clone();
-    let good = targets(&host.project, &Setup::default());
+    let good = runner.targets(&host.project, &Setup::default());
     std::fs::write(&runner.file, good.replace("max_replicas", "max_replica")).expect("written");
     let (status, problem) = runner.post("/-/reload", json!({})).await;
     assert_eq!(status, 400);
@@ -135,7 +135,7 @@ async fn a_bad_targets_file_changes_nothing_and_a_good_one_everything() {
     };
     let action = runner.ask(1, Ask::Up, 2, ENOUGH).await;
     runner.completes(action).await;
-    std::fs::write(&runner.file, targets(&host.project, &narrow)).expect("written");
+    std::fs::write(&runner.file, runner.targets(&host.project, &narrow)).expect("written");
     let (status, answer) = runner.post("/-/reload", json!({})).await;
     assert_eq!((status, &answer["targets"]), (200, &json!(["app"])));
     wait_for("the new bound to hold", async || {
@@ -156,7 +156,9 @@ async fn a_target_that_is_renamed_leaves_replicas_that_only_a_person_removes() {
     let (host, _database, runner) = start().await;
     let action = runner.ask(1, Ask::Up, 2, ENOUGH).await;
     runner.completes(action).await;
-    let renamed = targets(&host.project, &Setup::default()).replace("name: app", "name: web");
+    let renamed = runner
+        .targets(&host.project, &Setup::default())
+        .replace("name: app", "name: web");
     std::fs::write(&runner.file, renamed).expect("written");
     runner.post("/-/reload", json!({})).await;
     let unknown = wait_for("the unknown replica to be shown", async || {

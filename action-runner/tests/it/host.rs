@@ -12,8 +12,8 @@ use bollard::{
     Docker,
     models::{
         ContainerCreateBody, ContainerInspectResponse, ContainerSummary, EndpointSettings,
-        HealthConfig, HostConfig, Mount, MountType, NetworkCreateRequest, NetworkingConfig,
-        VolumeCreateRequest,
+        HealthConfig, HostConfig, Mount, MountType, NetworkConnectRequest, NetworkCreateRequest,
+        NetworkingConfig, VolumeCreateRequest,
     },
     query_parameters::{
         CreateContainerOptions, CreateImageOptions, InspectContainerOptions, ListContainersOptions,
@@ -103,6 +103,30 @@ impl Host {
 
     pub(crate) fn network(&self) -> String {
         format!("{}_default", self.project)
+    }
+
+    /// Of a second network, which [`Host::connect`] makes.
+    pub(crate) fn edge(&self) -> String {
+        format!("{}_edge", self.project)
+    }
+
+    /// Connects the container that Compose made to a second network.
+    pub(crate) async fn connect(&self, name: &str) {
+        let network = NetworkCreateRequest {
+            name: self.edge(),
+            labels: Some(self.project_label()),
+            ..NetworkCreateRequest::default()
+        };
+        self.docker.create_network(network).await.expect("network");
+        let request = NetworkConnectRequest {
+            container: name.to_owned(),
+            endpoint_config: Some(EndpointSettings {
+                aliases: Some(vec!["front".to_owned()]),
+                ..EndpointSettings::default()
+            }),
+        };
+        let connected = self.docker.connect_network(&self.edge(), request).await;
+        connected.expect("the container is connected");
     }
 
     pub(crate) fn volume(&self) -> String {
@@ -281,7 +305,8 @@ fn plain_name(one: &ContainerSummary) -> String {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        let (project, network, volume) = (self.project.clone(), self.network(), self.volume());
+        let (project, volume) = (self.project.clone(), self.volume());
+        let networks = [self.network(), self.edge()];
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -306,7 +331,9 @@ impl Drop for Host {
                     let id = one.id.unwrap_or_default();
                     drop(docker.remove_container(&id, Some(force.clone())).await);
                 }
-                drop(docker.remove_network(&network).await);
+                for network in networks {
+                    drop(docker.remove_network(&network).await);
+                }
                 let options = None::<RemoveVolumeOptions>;
                 drop(docker.remove_volume(&volume, options).await);
             });

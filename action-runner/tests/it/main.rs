@@ -4,6 +4,7 @@
 mod api;
 mod converge;
 mod faults;
+mod gate;
 mod host;
 mod proxy;
 mod readiness;

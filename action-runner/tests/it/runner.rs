@@ -26,7 +26,10 @@ use tempfile::TempDir;
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use crate::host::{Host, engine};
+use crate::{
+    gate::{self, Gate},
+    host::{Host, engine},
+};
 
 /// What the target is, beyond the ordinary.
 #[derive(Clone, Debug)]
@@ -39,6 +42,8 @@ pub(crate) struct Setup {
     pub(crate) grace: &'static str,
     /// Topics and registry; `None`: neither is there.
     pub(crate) kit: Option<KitArgs>,
+    /// A gate stands before `docker_host`. `EVENTPULSE_TEST_GATE=1` puts one before every test's.
+    pub(crate) gate: bool,
 }
 
 impl Default for Setup {
@@ -51,6 +56,7 @@ impl Default for Setup {
             sweep: "500ms",
             grace: "2s",
             kit: None,
+            gate: gate::everywhere(),
         }
     }
 }
@@ -61,8 +67,10 @@ pub(crate) struct Runner {
     pub(crate) url: String,
     pub(crate) file: PathBuf,
     pub(crate) shutdown: CancellationToken,
+    /// If there is one.
+    pub(crate) gate: Option<Gate>,
     task: JoinHandle<Result<(), Error>>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 /// `targets.yaml` of a project.
@@ -93,7 +101,17 @@ impl Runner {
     pub(crate) async fn start(host: &Host, database: &Database, setup: &Setup) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("targets.yaml");
-        std::fs::write(&file, targets(&host.project, setup)).expect("targets.yaml is written");
+        let gated = setup.gate && gate::is_local(&setup.docker_host);
+        let mut own = setup.clone();
+        if gated {
+            own.docker_host = gate::host_in(folder.path());
+        }
+        std::fs::write(&file, targets(&host.project, &own)).expect("targets.yaml is written");
+        let gate = if gated {
+            Some(Gate::start(folder.path(), &setup.docker_host).await)
+        } else {
+            None
+        };
         let mut config = Config::try_parse_from([
             "action-runner",
             "--database-url",
@@ -136,9 +154,24 @@ impl Runner {
             url,
             file,
             shutdown,
+            gate,
             task,
-            _folder: folder,
+            folder,
         }
+    }
+
+    /// `targets.yaml` of a project, as this instance reaches the engine.
+    pub(crate) fn targets(&self, project: &str, setup: &Setup) -> String {
+        let mut own = setup.clone();
+        if self.gate.is_some() {
+            own.docker_host = gate::host_in(self.folder.path());
+        }
+        targets(project, &own)
+    }
+
+    /// Starts the gate again, at the place where it was.
+    pub(crate) async fn open_gate(&mut self, setup: &Setup) {
+        self.gate = Some(Gate::start(self.folder.path(), &setup.docker_host).await);
     }
 
     /// Stops it as SIGTERM does.
