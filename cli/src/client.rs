@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use reqwest::{Method, Response};
 use serde_json::Value;
@@ -146,6 +147,25 @@ impl Client {
             source,
         };
         response.text().await.map_err(fail)
+    }
+
+    /// GET as bytes, for who takes them apart itself.
+    pub(crate) async fn bytes(
+        &self,
+        server: Server,
+        path: &str,
+        query: &[(&str, String)],
+    ) -> Result<Bytes, Error> {
+        let request = self
+            .http
+            .get(self.at(server, path, query)?)
+            .timeout(Duration::from_secs(40));
+        let response = self.answer(server, request).await?;
+        let fail = |source| Error::Answer {
+            server: server.name(),
+            source,
+        };
+        response.bytes().await.map_err(fail)
     }
 
     /// GET of a stream of server-sent events.

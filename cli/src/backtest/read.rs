@@ -1,7 +1,9 @@
 //! Reads the past: decisions from the Rule Engine, events from the topics.
 
 use rules::backtest::{Decision, Event, Message};
+use serde::Deserialize;
 use shared_events::{ActionEvent, AlertEvent, Topic, TopicEvent, codec};
+use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::Progress;
 use crate::{
@@ -12,33 +14,68 @@ use crate::{
     topic::record::{self, Opened, Opener},
 };
 
-/// Every decision, oldest first.
+/// The most that the Rule Engine gives at once.
+const PAGE: usize = 500;
+
+/// A page, of which only the end is looked at.
+#[derive(Deserialize)]
+struct Cursor {
+    next_cursor: Option<String>,
+}
+
+/// A page, all of it.
+#[derive(Deserialize)]
+struct Page {
+    items: Vec<Decision>,
+}
+
+/// Every decision, oldest first. The Rule Engine makes the next page while one is taken apart.
 pub(crate) async fn decisions(
     client: &Client,
     progress: &mut Progress,
 ) -> Result<Vec<Decision>, Error> {
     let mut decisions: Vec<Decision> = Vec::new();
+    let mut opening: Option<Opening> = None;
     let mut cursor: Option<String> = None;
     loop {
-        let mut query = vec![("limit", "500".to_owned())];
+        let mut query = vec![("limit", PAGE.to_string())];
         query.extend(cursor.map(|cursor| ("cursor", cursor)));
-        let mut page = client
-            .get(Server::Rules, "/api/v1/decisions", &query)
+        let page = client
+            .bytes(Server::Rules, "/api/v1/decisions", &query)
             .await?;
-        for item in page["items"].as_array_mut().into_iter().flatten() {
-            let decision: Result<Decision, _> = serde_json::from_value(item.take());
-            let decision = decision.map_err(|error| Error::Usage(format!(
-                "this build cannot read a decision of the Rule Engine ({error}): is it of another version?"
-            )))?;
-            decisions.push(decision.stored());
+        let end: Cursor = serde_json::from_slice(&page).map_err(strange)?;
+        cursor = end.next_cursor;
+        if let Some(before) = opening.replace(spawn_blocking(move || open(&page))) {
+            decisions.extend(opened(before).await?);
         }
         progress.say(&format!("reading decisions: {}", decisions.len()));
-        cursor = page["next_cursor"].as_str().map(str::to_owned);
         if cursor.is_none() {
-            decisions.reverse();
-            return Ok(decisions);
+            break;
         }
     }
+    if let Some(last) = opening {
+        decisions.extend(opened(last).await?);
+    }
+    decisions.reverse();
+    Ok(decisions)
+}
+
+type Opening = JoinHandle<Result<Vec<Decision>, Error>>;
+
+async fn opened(opening: Opening) -> Result<Vec<Decision>, Error> {
+    let end = opening.await;
+    end.map_err(|error| Error::Failed(chain(&error)))?
+}
+
+fn open(page: &[u8]) -> Result<Vec<Decision>, Error> {
+    let page: Page = serde_json::from_slice(page).map_err(strange)?;
+    Ok(page.items.into_iter().map(Decision::stored).collect())
+}
+
+fn strange(error: serde_json::Error) -> Error {
+    Error::Failed(format!(
+        "this build cannot read a decision of the Rule Engine ({error}): is it of another version?"
+    ))
 }
 
 /// Every event of `alert` and `action` that is kept.
