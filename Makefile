@@ -7,7 +7,7 @@ $(error PROFILE is $(PROFILE): fast (windows of 15s and 30s) or mission (2m and 
 endif
 export EVENTPULSE_PROFILE := $(if $(filter mission,$(PROFILE)),full,fast)
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo down purge test check bench torture
+.PHONY: help setup up demo down purge test check bench torture soak
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,10 @@ test: ## set up, and run every test
 
 torture: ## break everything for DURATION seconds by SEED, heal, and check that nothing was lost or done twice
 	@scripts/torture --duration $(DURATION) --seed $(SEED) $(TORTURE)
+
+soak: DURATION = 3600
+soak: ## the load alone for DURATION seconds (an hour): does what services hold stay bounded?
+	@scripts/torture --calm --duration $(DURATION) --seed $(SEED) $(TORTURE)
 
 bench: ## measure it on this machine, beside the machine's own floor (BENCH='--workloads w2 --seconds 300')
 	@scripts/bench $(BENCH)

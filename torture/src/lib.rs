@@ -11,5 +11,6 @@ pub mod gather;
 pub mod proxy;
 pub mod report;
 pub mod run;
+pub mod soak;
 
 pub use run::{Plan, run};

@@ -19,6 +19,9 @@ struct Options {
     /// Of each service
     #[arg(long, default_value_t = 2)]
     instances: usize,
+    /// No faults: the load alone, and whether what services hold stays bounded
+    #[arg(long)]
+    calm: bool,
     /// New series a second
     #[arg(long, default_value_t = 110)]
     rate: usize,
@@ -32,10 +35,12 @@ struct Options {
 #[tokio::main]
 async fn main() -> Result<ExitCode> {
     let options = Options::parse();
-    let folder = options.folder.join(format!("seed-{}", options.seed));
+    let kind = if options.calm { "soak" } else { "seed" };
+    let folder = options.folder.join(format!("{kind}-{}", options.seed));
     let plan = Plan {
         seed: options.seed,
         duration: Duration::from_secs(options.duration),
+        calm: options.calm,
         instances: options.instances,
         load: Load {
             rate: options.rate,
@@ -52,10 +57,7 @@ async fn main() -> Result<ExitCode> {
     Ok(if report.passed {
         ExitCode::SUCCESS
     } else {
-        println!(
-            "  seed, journals and logs stay there; again: make torture SEED={}",
-            options.seed
-        );
+        println!("  seed {}, journals and logs stay there", options.seed);
         ExitCode::FAILURE
     })
 }

@@ -9,6 +9,7 @@ use crate::{
     Plan,
     checker::{Evidence, Guarantee, Judgement},
     faults::{Done, Kind},
+    soak::Soak,
 };
 
 /// The figures of a run.
@@ -38,6 +39,9 @@ pub struct Report {
     pub dead_letters: usize,
     /// From the end of the faults until everything was at rest and right.
     pub converged_after_seconds: Option<f64>,
+    /// Of a calm run: what grew without a bound. Faults make processes that hold nothing yet.
+    pub grown: Vec<String>,
+    pub soak: Option<Soak>,
     pub violations: Judgement,
 }
 
@@ -49,6 +53,7 @@ pub struct Outcome<'a> {
     /// Missing: it did not come to rest.
     pub converged: Option<Duration>,
     pub notes: Vec<String>,
+    pub soak: Soak,
 }
 
 impl Report {
@@ -60,11 +65,13 @@ impl Report {
         for fault in worked.clone() {
             *faults.entry(fault.kind).or_default() += 1;
         }
+        let soak = plan.calm.then_some(outcome.soak);
+        let grown = soak.as_ref().map(Soak::growth).unwrap_or_default();
         Self {
             seed: plan.seed,
             duration_seconds: plan.duration.as_secs(),
             instances: plan.instances,
-            passed: judgement.holds() && outcome.converged.is_some(),
+            passed: judgement.holds() && outcome.converged.is_some() && grown.is_empty(),
             faults,
             faults_total: worked.count(),
             notes: outcome.notes,
@@ -81,6 +88,8 @@ impl Report {
             records: judgement.records,
             dead_letters: judgement.dead_letters,
             converged_after_seconds: outcome.converged.map(|after| after.as_secs_f64()),
+            grown,
+            soak,
             violations: judgement,
         }
     }
@@ -132,6 +141,16 @@ impl Report {
         };
         for note in &self.notes {
             let _ = writeln!(text, "  note      {note}");
+        }
+        if let Some(soak) = &self.soak {
+            let _ = writeln!(
+                text,
+                "  held (MiB/file handles/tasks by process; MiB by database)"
+            );
+            text.push_str(&soak.text());
+            for grown in &self.grown {
+                let _ = writeln!(text, "  FAIL grows: {grown}");
+            }
         }
         for guarantee in Guarantee::ALL {
             let found = self.violations.violations.iter();

@@ -21,6 +21,7 @@ use crate::{
     fleet::Fleet,
     gather::{Reading, lag, next, read_topics, rows, waiting},
     report::{self, Outcome, Report},
+    soak::Soak,
 };
 
 /// What to do.
@@ -28,6 +29,8 @@ use crate::{
 pub struct Plan {
     pub seed: u64,
     pub duration: Duration,
+    /// No faults.
+    pub calm: bool,
     pub instances: usize,
     pub load: Load,
     /// How long everything may take to come to rest after the faults.
@@ -43,6 +46,8 @@ const HEALING: Duration = Duration::from_secs(240);
 const REPORTING: Duration = Duration::from_secs(30);
 /// Faults begin after this much of the load.
 const CALM: Duration = Duration::from_secs(3);
+/// Looks at what services hold, in one run.
+const LOOKS: u32 = 120;
 
 /// The sending side of a run.
 struct Senders {
@@ -68,12 +73,7 @@ pub async fn run(plan: &Plan) -> Result<Report> {
     let nemesis = Arc::new(Nemesis::new(Arc::clone(&arena), Arc::clone(&senders.pair)));
 
     sleep(CALM).await;
-    let raging = CancellationToken::new();
-    let rage = tokio::spawn(Arc::clone(&nemesis).rage(dice.fork(), raging.clone()));
-    last(plan.duration, &nemesis).await;
-    raging.cancel();
-    rage.await?;
-
+    let soak = load(plan, &arena, &nemesis, dice.fork()).await?;
     eprintln!("no more faults: healing, and waiting for everything to come to rest");
     nemesis.heal().await?;
     let healed = Instant::now();
@@ -92,6 +92,7 @@ pub async fn run(plan: &Plan) -> Result<Report> {
         faults: &faults,
         converged,
         notes,
+        soak,
     };
     let report = Report::of(plan, &evidence, outcome);
     report::write(&plan.folder, &report, &faults)?;
@@ -99,6 +100,26 @@ pub async fn run(plan: &Plan) -> Result<Report> {
         report::keep(&plan.folder, &evidence, &arena.logs())?;
     }
     Ok(report)
+}
+
+/// The load, and unless the plan is calm the faults, for the rest of the duration.
+async fn load(plan: &Plan, arena: &Arena, nemesis: &Arc<Nemesis>, dice: Dice) -> Result<Soak> {
+    let raging = CancellationToken::new();
+    let rage = (!plan.calm).then(|| tokio::spawn(Arc::clone(nemesis).rage(dice, raging.clone())));
+    let fleet = &arena.fleet;
+    let watching = CancellationToken::new();
+    let pause = (plan.duration / LOOKS).max(Duration::from_secs(1));
+    let watch = Soak::watch(&fleet.slots, &fleet.databases, pause, watching.clone());
+    let end = async {
+        last(plan.duration, nemesis).await;
+        watching.cancel();
+    };
+    let (soak, ()) = tokio::join!(watch, end);
+    raging.cancel();
+    if let Some(rage) = rage {
+        rage.await?;
+    }
+    Ok(soak)
 }
 
 /// Lets faults go on for the rest of `duration`, and says now and then how many there were.

@@ -11,8 +11,8 @@ use super::{
 /// What was said about one series.
 #[derive(Debug, Default)]
 struct Heard {
-    /// Starts of firings in 2xx bodies.
-    accepted: BTreeSet<i64>,
+    /// Starts of firings in 2xx bodies, and when the first of those was answered.
+    accepted: BTreeMap<i64, i64>,
     /// Starts of firings in any body, and when each was first sent.
     tried: BTreeMap<i64, i64>,
     /// Ends in 2xx bodies: start, end, when it was accepted first.
@@ -25,8 +25,9 @@ impl Heard {
             None => {
                 let first = self.tried.entry(told.starts_at).or_insert(sent_at);
                 *first = sent_at.min(*first);
-                if accepted_at.is_some() {
-                    self.accepted.insert(told.starts_at);
+                if let Some(at) = accepted_at {
+                    let first = self.accepted.entry(told.starts_at).or_insert(at);
+                    *first = at.min(*first);
                 }
             }
             Some(end) => {
@@ -36,6 +37,18 @@ impl Heard {
                 }
             }
         }
+    }
+
+    /// Whether the body of a firing was under way while its end and a later firing were told: stored
+    /// last, it is one more occurrence of the later one.
+    fn overtaken(&self, start: i64) -> bool {
+        let Some(answered) = self.accepted.get(&start) else {
+            return false;
+        };
+        let mut ended = self.ended.iter();
+        let over = ended.any(|((began, _), known)| *began == start && known < answered);
+        let mut later = self.tried.range(start + 1..);
+        over && later.any(|(_, sent)| sent < answered)
     }
 
     /// Whether each firing after the first was sent after the one before was known to be over:
@@ -90,14 +103,15 @@ fn episodes(
         .flat_map(|episode| &episode.starts)
         .copied()
         .collect();
-    let missing: Vec<&i64> = if heard.apart() {
-        heard.accepted.difference(&starts).collect()
-    } else {
+    let (apart, first) = (heard.apart(), starts.first());
+    let lost = |start: &&i64| match apart {
+        true => !starts.contains(start),
         // One that fired on may have swallowed the next.
-        let first = starts.first();
-        let swallowed = |start: &&i64| first.is_none_or(|first| first > start);
-        heard.accepted.iter().filter(swallowed).collect()
+        false => first.is_none_or(|first| first > *start),
     };
+    let accepted = heard.accepted.keys();
+    let accepted = accepted.filter(|start| !heard.overtaken(**start));
+    let missing: Vec<&i64> = accepted.filter(lost).collect();
     let words = |judgement: &Judgement| match judgement.tells(Guarantee::G1) {
         true => story(evidence, index, labels),
         false => String::new(),

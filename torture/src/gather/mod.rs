@@ -4,5 +4,5 @@ mod avro;
 mod sql;
 mod topics;
 
-pub use sql::{Rows, next, rows, waiting};
+pub use sql::{Rows, all as databases, next, rows, waiting};
 pub use topics::{POISON, Reading, lag, read_topics};

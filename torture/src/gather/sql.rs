@@ -23,7 +23,9 @@ pub struct Rows {
     pub kits: BTreeMap<String, Kit>,
 }
 
-fn all(databases: &Databases) -> [(&'static str, &PgPool); 4] {
+/// The databases of the services, by their names.
+#[must_use]
+pub fn all(databases: &Databases) -> [(&'static str, &PgPool); 4] {
     [
         ("ingest", &databases.ingest.pool),
         ("rules", &databases.rules.pool),

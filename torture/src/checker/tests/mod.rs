@@ -155,6 +155,19 @@ fn sent(at: i64, ends_at: Option<i64>) -> Sent {
     }
 }
 
+/// A body that tells of one firing.
+fn firing(series: usize, starts_at: i64, at: i64) -> Sent {
+    let told = [Told {
+        series,
+        starts_at,
+        ends_at: None,
+    }];
+    Sent {
+        told: told.into(),
+        ..sent(at, None)
+    }
+}
+
 /// One alert that fired, was acted on, and ended.
 fn world() -> Evidence {
     let mut evidence = Evidence {

@@ -49,20 +49,33 @@ fn an_earlier_firing_that_is_heard_later_is_in_the_same_episode() {
             *starts_at = Some(50);
         }
         evidence.records.push(again);
-        let told = [Told {
-            series: 0,
-            starts_at: 50,
-            ends_at: None,
-        }];
-        evidence.sent.push(Sent {
-            told: told.into(),
-            ..sent(150, None)
-        });
+        evidence.sent.push(firing(0, 50, 150));
     };
     assert_eq!(planted(earlier).lost, 0);
     finds(Guarantee::G1, "began at [50]", |evidence| {
         earlier(evidence);
         evidence.records.pop();
+    });
+}
+
+#[test]
+fn a_body_that_its_own_end_and_the_next_firing_overtook_is_of_the_next() {
+    let overtaken = |evidence: &mut Evidence, answered: i64| {
+        let late = Sent {
+            answer: Some((answered, 200)),
+            ..firing(0, 20, 50)
+        };
+        let mut over = firing(0, 20, 60);
+        over.told = [Told {
+            ends_at: Some(40),
+            ..over.told[0]
+        }]
+        .into();
+        evidence.sent.extend([late, over]);
+    };
+    assert_eq!(planted(|evidence| overtaken(evidence, 150)).lost, 0);
+    finds(Guarantee::G1, "began at [20]", |evidence| {
+        overtaken(evidence, 55);
     });
 }
 
@@ -83,15 +96,7 @@ fn an_end_without_an_answer_may_have_been_stored() {
 fn g1_an_accepted_firing_without_an_episode() {
     let lose = |evidence: &mut Evidence| {
         evidence.series.push(labels("Down", "other"));
-        let told = [Told {
-            series: 1,
-            starts_at: 5,
-            ends_at: None,
-        }];
-        evidence.sent.push(Sent {
-            told: told.into(),
-            ..sent(400, None)
-        });
+        evidence.sent.push(firing(1, 5, 400));
     };
     finds(Guarantee::G1, "it stopped before Ingest's table", lose);
     assert_eq!(planted(lose).lost, 1);
@@ -100,15 +105,7 @@ fn g1_an_accepted_firing_without_an_episode() {
 #[test]
 fn g1_a_second_firing_that_was_swallowed() {
     finds(Guarantee::G1, "began at [500]", |evidence| {
-        let told = [Told {
-            series: 0,
-            starts_at: 500,
-            ends_at: None,
-        }];
-        evidence.sent.push(Sent {
-            told: told.into(),
-            ..sent(500, None)
-        });
+        evidence.sent.push(firing(0, 500, 500));
     });
 }
 
