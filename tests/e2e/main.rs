@@ -3,6 +3,7 @@
 mod alertmanager;
 mod choreography;
 mod contracts;
+mod disk;
 mod failpoints;
 mod instances;
 mod past;

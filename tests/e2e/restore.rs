@@ -2,11 +2,14 @@
 //! commands of docs/OPERATING.md: nothing accepted since is lost, no action is repeated, and what the
 //! dump lacked is listed.
 
-use std::process::Command;
-
 use anyhow::{Context, Result, ensure};
 use chrono::{TimeDelta, Utc};
-use eventpulse_tests::{App, Stack, app::docker_host, stack::Setup, webhook::Alert};
+use eventpulse_tests::{
+    App, Stack,
+    docker::{docker, postgres},
+    stack::Setup,
+    webhook::Alert,
+};
 use serde_json::Value;
 use service_kit::{
     outbox::held::Because,
@@ -16,28 +19,7 @@ use service_kit::{
 
 /// Runs a shell command in the container of the tests' Postgres.
 async fn in_postgres(command: String) -> Result<()> {
-    let server = std::env::var("EVENTPULSE_TEST_DATABASE_URL")?;
-    let port = server
-        .rsplit_once(':')
-        .and_then(|(_, rest)| rest.split('/').next())
-        .context("the URL has a port")?;
-    let docker = |arguments: &[&str]| {
-        let mut docker = Command::new("docker");
-        docker.args(["-H", &docker_host()]).args(arguments);
-        docker
-    };
-    let filter = format!("publish={port}");
-    let found = docker(&["ps", "--filter", &filter, "--format", "{{.Names}}"]).output()?;
-    let name = String::from_utf8(found.stdout)?;
-    let name = name
-        .lines()
-        .next()
-        .context("no Postgres container")?
-        .to_owned();
-    let mut run = docker(&["exec", &name, "sh", "-ec", &command]);
-    let output = tokio::task::spawn_blocking(move || run.output()).await??;
-    let words = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{command}: {words}");
+    docker(&["exec", &postgres().await?, "sh", "-ec", &command]).await?;
     Ok(())
 }
 

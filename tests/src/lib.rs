@@ -3,6 +3,7 @@
 
 pub mod app;
 pub mod cli;
+pub mod docker;
 pub mod log;
 pub mod member;
 pub mod stack;

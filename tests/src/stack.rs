@@ -165,9 +165,14 @@ targets:
 impl Stack {
     /// Starts the four services and waits until they are ready.
     pub async fn start(setup: &Setup) -> Result<Self> {
+        Self::start_on(setup, Parts::of_the_tests()?).await
+    }
+
+    /// The same on these parts.
+    pub async fn start_on(setup: &Setup, parts: Parts) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         setup.write(folder.path())?;
-        let stack = Self::start_in(folder, Parts::of_the_tests()?).await?;
+        let stack = Self::start_in(folder, parts).await?;
         for member in [&stack.ingest, &stack.rules, &stack.runner, &stack.store] {
             member.ready().await;
         }
