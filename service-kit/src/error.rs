@@ -88,6 +88,9 @@ pub enum Error {
     /// The outbox holds more than its limit: nothing new is accepted until it drains.
     #[error("outbox: {depth} events wait, the limit is {limit}")]
     OutboxFull { depth: i64, limit: i64 },
+    /// More is asked than is got done: what came before has waited for too long.
+    #[error("busy: the first of those who wait has waited for {} ms", .waited.as_millis())]
+    Busy { waited: std::time::Duration },
     /// A task of the shell ended with a panic.
     #[error("{task} panicked")]
     Panic { task: Cow<'static, str> },
@@ -139,6 +142,7 @@ impl Error {
             | Self::Kafka { .. }
             | Self::Registry { .. }
             | Self::OutboxFull { .. }
+            | Self::Busy { .. }
             | Self::Stopping => Class::Retry,
             Self::Encode(_) | Self::Poison(_) | Self::Panic { .. } => Class::Park,
             Self::Migrate(_)
@@ -182,6 +186,7 @@ impl Error {
             | Self::Encode(_)
             | Self::Poison(_)
             | Self::OutboxFull { .. }
+            | Self::Busy { .. }
             | Self::Panic { .. }
             | Self::Stalled { .. }
             | Self::Stopping

@@ -222,3 +222,49 @@ async fn a_request_in_hand_is_finished_when_it_stops() -> Result<()> {
     );
     Ok(())
 }
+
+/// Its sender will send it again: stored now it would only be more work for those who still wait.
+#[tokio::test]
+async fn who_gives_up_before_the_turn_is_not_stored() -> Result<()> {
+    let database = Database::fresh(&[]).await;
+    let ingest = Ingest::start(config(&database)).await?;
+    let mut table = database.pool.begin().await?;
+    sqlx::query("LOCK TABLE alerts")
+        .execute(&mut *table)
+        .await?;
+    let post = |name: &str| ingest.request(body(&[firing(name, "10:00:00")]).to_string());
+    let waiting = async |wanted: i64| {
+        wait_for("bodies that wait for the table", async || {
+            let waiting: i64 = sqlx::query_scalar(
+                "SELECT count(*) FROM pg_locks
+                 WHERE NOT granted AND database = (SELECT oid FROM pg_database
+                                                   WHERE datname = current_database())",
+            )
+            .fetch_one(&database.pool)
+            .await?;
+            ensure!(waiting == wanted, "{waiting} wait");
+            Ok(())
+        })
+        .await;
+    };
+    let one = tokio::spawn(post("One").send());
+    waiting(1).await;
+    let two = tokio::spawn(post("Two").send());
+    waiting(2).await;
+    let gives_up = post("Three")
+        .timeout(Duration::from_millis(50))
+        .send()
+        .await;
+    ensure!(gives_up.is_err_and(|error| error.is_timeout()));
+    table.commit().await?;
+    one.await??;
+    two.await??;
+    ingest.accept(&[firing("Four", "10:00:00")]).await;
+    let stored: Vec<String> =
+        sqlx::query_scalar("SELECT labels ->> 'alertname' FROM alerts ORDER BY 1")
+            .fetch_all(&database.pool)
+            .await?;
+    ensure!(!stored.contains(&"Three".to_owned()), "{stored:?}");
+    ensure!(stored.contains(&"Four".to_owned()), "{stored:?}");
+    ingest.stop().await
+}

@@ -128,7 +128,7 @@ impl From<&Error> for Problem {
 
 fn waits_for(error: &Error) -> String {
     match error {
-        Error::OutboxFull { .. } => error.to_string(),
+        Error::OutboxFull { .. } | Error::Busy { .. } => error.to_string(),
         Error::Stopping => "the service is stopping".to_owned(),
         Error::Kafka { .. } => "Kafka is not available".to_owned(),
         Error::Registry { .. } => "the schema registry is not available".to_owned(),
