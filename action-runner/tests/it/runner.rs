@@ -227,7 +227,11 @@ impl Runner {
     async fn hand(&self, target: &str, id: EventId, input: Input) {
         let target = target.to_owned();
         let work = Work::local(id, Trace::default(), TargetInput { target, input });
-        self.kit.handle(vec![work]).await.expect("it is accepted");
+        // as a sender does: a machine that is busy elsewhere keeps it waiting for a connection
+        wait_for("it to be accepted", async || {
+            self.kit.handle(vec![work.clone()]).await.map(drop)
+        })
+        .await;
     }
 
     /// Waits for an action's terminal event.

@@ -144,7 +144,7 @@ async fn a_client_of_another_authority_is_not_let_in() {
     std::fs::write(stranger.path().join("ca.pem"), trusted).expect("written");
     let setup = remote.setup(Some(stranger.path()));
     let runner = Runner::start(&host, &database, &setup).await;
-    let up = runner.ask(1, Ask::Up, 2, 2).await;
+    let up = runner.ask(1, Ask::Up, 2, 10).await;
     let failed = runner.fails(up).await;
     assert_eq!(failed.reason, FailureReason::Docker);
     assert_eq!(host.all().await.len(), 1);
@@ -166,7 +166,7 @@ async fn a_server_of_another_authority_is_not_trusted() {
     let other = certificate_of(&authority()).pem();
     std::fs::write(folder.path().join("ca.pem"), other).expect("written");
     let runner = Runner::start(&host, &database, &remote.setup(Some(folder.path()))).await;
-    let up = runner.ask(1, Ask::Up, 2, 2).await;
+    let up = runner.ask(1, Ask::Up, 2, 10).await;
     let failed = runner.fails(up).await;
     assert_eq!(failed.reason, FailureReason::Docker);
     assert!(
