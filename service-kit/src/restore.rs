@@ -69,31 +69,25 @@ pub async fn announce(conn: &mut PgConnection, because: &Because) -> Result<Anno
     if let Some(name) = users.into_iter().next() {
         return Ok(Announced::InUse(name));
     }
-    let mut tx = conn.begin().await.map_err(Error::database("BEGIN"))?;
-    let before = sqlx::query_scalar!("SELECT id FROM incarnation FOR UPDATE")
-        .fetch_one(&mut *tx)
-        .await
-        .map_err(Error::database("reading the incarnation"))?;
-    let after = sqlx::query_scalar!(
-        "UPDATE incarnation SET id = gen_random_uuid(), created_at = clock_timestamp() RETURNING id"
-    )
-    .fetch_one(&mut *tx)
-    .await
-    .map_err(Error::database("renewing the incarnation"))?;
     let restoration = sqlx::query_as!(
         Restoration,
-        "INSERT INTO restorations (actor, reason, incarnation_before, incarnation)
-         VALUES ($1, $2, $3, $4)
+        "WITH before AS (SELECT id FROM incarnation FOR UPDATE),
+              renewed AS (
+                  UPDATE incarnation SET id = gen_random_uuid(), created_at = clock_timestamp()
+                  FROM before WHERE incarnation.id = before.id
+                  RETURNING before.id AS before, incarnation.id AS after
+              )
+         INSERT INTO restorations (actor, reason, incarnation_before, incarnation)
+         SELECT $1, $2, renewed.before, renewed.after FROM renewed
          RETURNING id, at, actor, reason, incarnation_before, incarnation, caught_up_at, report",
         because.actor,
-        because.reason,
-        before,
-        after
+        because.reason
     )
-    .fetch_one(&mut *tx)
+    .fetch_one(&mut *conn)
     .await
-    .map_err(Error::database("noting the restoration"))?;
-    tx.commit().await.map_err(Error::database("COMMIT"))?;
+    .map_err(Error::database(
+        "renewing the incarnation and noting the restoration",
+    ))?;
     Ok(Announced::Done(Box::new(restoration)))
 }
 
