@@ -59,7 +59,7 @@ async fn restored(output: Output, args: &DbRestored) -> Result<(), Error> {
                 return output.json(&answer);
             }
             line(&format!(
-                "incarnation {} follows {}: start one instance of the service; it catches up before it                  does anything else, and `eventpulse db lacked` lists what the dump lacked",
+                "incarnation {} follows {}: start one instance of the service; it catches up before it does anything else, and `eventpulse db lacked` lists what the dump lacked",
                 done.incarnation, done.incarnation_before
             ))
         }
