@@ -77,11 +77,7 @@ impl Client {
         path: &str,
         query: &[(&str, String)],
     ) -> Result<Value, Error> {
-        let request = self
-            .http
-            .get(self.at(server, path, query)?)
-            .timeout(Duration::from_secs(40));
-        json(server, self.answer(server, request).await?).await
+        json(server, self.fetch(server, path, query).await?).await
     }
 
     /// POST of JSON, answered by JSON or nothing.
@@ -137,11 +133,7 @@ impl Client {
 
     /// GET as text.
     pub(crate) async fn text(&self, server: Server, path: &str) -> Result<String, Error> {
-        let request = self
-            .http
-            .get(self.at(server, path, &[])?)
-            .timeout(Duration::from_secs(40));
-        let response = self.answer(server, request).await?;
+        let response = self.fetch(server, path, &[]).await?;
         let fail = |source| Error::Answer {
             server: server.name(),
             source,
@@ -156,11 +148,7 @@ impl Client {
         path: &str,
         query: &[(&str, String)],
     ) -> Result<Bytes, Error> {
-        let request = self
-            .http
-            .get(self.at(server, path, query)?)
-            .timeout(Duration::from_secs(40));
-        let response = self.answer(server, request).await?;
+        let response = self.fetch(server, path, query).await?;
         let fail = |source| Error::Answer {
             server: server.name(),
             source,
@@ -225,6 +213,19 @@ impl Client {
             url.query_pairs_mut().extend_pairs(query);
         }
         Ok(url)
+    }
+
+    async fn fetch(
+        &self,
+        server: Server,
+        path: &str,
+        query: &[(&str, String)],
+    ) -> Result<Response, Error> {
+        let request = self
+            .http
+            .get(self.at(server, path, query)?)
+            .timeout(Duration::from_secs(40));
+        self.answer(server, request).await
     }
 
     async fn answer(

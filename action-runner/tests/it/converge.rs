@@ -16,15 +16,6 @@ async fn start(host: &Host) -> (Database, Runner) {
     (database, runner)
 }
 
-/// Waits until exactly these slots have a replica.
-async fn slots(host: &Host, wanted: &[&str]) {
-    wait_for("the replicas", async || {
-        let found = host.replicas().await;
-        if found == wanted { Ok(()) } else { Err(found) }
-    })
-    .await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn up_fills_the_lowest_slots_and_down_empties_the_highest_first() {
     let (host, database, proxy) = (Host::up().await, Database::fresh(&[]).await, Proxy::start());
@@ -262,7 +253,7 @@ async fn two_instances_on_one_target_make_each_replica_once() {
     let again = if again[1] == "3" { 3 } else { 5 };
     let down = two.ask(2, Ask::Exact, 1, ENOUGH).await;
     assert_eq!(one.completes(down).await.running_replicas, 1);
-    slots(&host, &[]).await;
+    host.slots(&[]).await;
     let mut made: Vec<String> = proxies.iter().flat_map(Proxy::made).collect();
     made.sort();
     let mut wanted = [2, 3, 4, again].map(|slot| host.name(slot));
@@ -295,7 +286,7 @@ async fn a_newer_request_supersedes_an_unfinished_one() {
     let (_database, runner) = start(&host).await;
     host.ship("never").await;
     let up = runner.ask(1, Ask::Up, 3, 60).await;
-    slots(&host, &["2", "3"]).await;
+    host.slots(&["2", "3"]).await;
     let back = runner.ask(2, Ask::Exact, 1, ENOUGH).await;
     let failed = runner.fails(up).await;
     assert_eq!(failed.reason, FailureReason::Superseded);

@@ -10,11 +10,9 @@ use tokio::sync::Notify;
 
 use crate::{
     host::{Host, Kind},
-    proxy::{Fault, Proxy},
+    proxy::{CREATE, Fault, Proxy},
     runner::{ENOUGH, Runner, Setup},
 };
-
-const CREATE: &str = "POST /containers/create?";
 
 async fn start() -> (Host, Database, Proxy, Runner) {
     let (host, database, proxy) = (Host::up().await, Database::fresh(&[]).await, Proxy::start());
@@ -32,14 +30,7 @@ fn through(proxy: &Proxy) -> Setup {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_answer_is_no_failure_and_nothing_is_made_twice() {
     let (host, _database, proxy, runner) = start().await;
-    for (begins, ends) in [
-        (CREATE, ""),
-        ("POST /containers/", "/start"),
-        ("POST /containers/", "/stop"),
-        ("DELETE /containers/", ""),
-    ] {
-        proxy.on(begins, ends, 1, Fault::LoseAnswer);
-    }
+    proxy.lose_first_answers();
     let up = runner.ask(1, Ask::Up, 3, ENOUGH).await;
     assert_eq!(runner.completes(up).await.result, Outcome::Scaled);
     assert_eq!(proxy.made(), [host.name(2), host.name(3)]);

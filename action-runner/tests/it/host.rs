@@ -23,6 +23,7 @@ use bollard::{
 };
 use bytes::Bytes;
 use futures::StreamExt;
+use service_kit::testing::wait_for;
 use sha2::{Digest, Sha256};
 use tokio::sync::OnceCell;
 
@@ -264,6 +265,15 @@ impl Host {
         let all = self.all().await;
         let ours = all.iter().filter(|one| managed(one));
         ours.map(|one| self.slot(one)).collect()
+    }
+
+    /// Waits until exactly these slots have a replica.
+    pub(crate) async fn slots(&self, wanted: &[&str]) {
+        wait_for("the replicas", async || {
+            let found = self.replicas().await;
+            if found == wanted { Ok(()) } else { Err(found) }
+        })
+        .await;
     }
 
     /// `2` of `<project>-app-2`; the whole name of anything else.

@@ -18,6 +18,9 @@ use tokio::{
 
 use crate::host::engine;
 
+/// How a request to make a container begins.
+pub(crate) const CREATE: &str = "POST /containers/create?";
+
 /// What happens to a request.
 #[derive(Clone, Debug)]
 pub(crate) enum Fault {
@@ -87,6 +90,18 @@ impl Proxy {
             "unix://{}",
             self.folder.path().join("docker.sock").display()
         )
+    }
+
+    /// The answer to the first request of each kind that changes something is lost.
+    pub(crate) fn lose_first_answers(&self) {
+        for (begins, ends) in [
+            (CREATE, ""),
+            ("POST /containers/", "/start"),
+            ("POST /containers/", "/stop"),
+            ("DELETE /containers/", ""),
+        ] {
+            self.on(begins, ends, 1, Fault::LoseAnswer);
+        }
     }
 
     /// The next `times` requests that begin and end like this meet `fault`.

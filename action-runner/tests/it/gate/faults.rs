@@ -10,11 +10,9 @@ use shared_events::action::Outcome;
 use super::Alone;
 use crate::{
     host::Host,
-    proxy::{Fault, Proxy},
+    proxy::{CREATE, Fault, Proxy},
     runner::{ENOUGH, Runner, Setup},
 };
-
-const CREATE: &str = "POST /containers/create?";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_answer_breaks_the_connection_and_an_error_is_handed_on() {
@@ -70,14 +68,7 @@ async fn an_action_survives_what_breaks_behind_the_gate() {
         ..Setup::default()
     };
     let runner = Runner::start(&host, &database, &setup).await;
-    for (begins, ends) in [
-        (CREATE, ""),
-        ("POST /containers/", "/start"),
-        ("POST /containers/", "/stop"),
-        ("DELETE /containers/", ""),
-    ] {
-        proxy.on(begins, ends, 1, Fault::LoseAnswer);
-    }
+    proxy.lose_first_answers();
     proxy.on(CREATE, "", 1, Fault::Swallow);
     let up = runner.ask(1, Ask::Up, 3, 60).await;
     assert_eq!(runner.completes(up).await.result, Outcome::Scaled);

@@ -20,14 +20,6 @@ fn behind(proxy: &Proxy) -> Setup {
     }
 }
 
-async fn slots(host: &Host, wanted: &[&str]) {
-    wait_for("the replicas", async || {
-        let found = host.replicas().await;
-        if found == wanted { Ok(()) } else { Err(found) }
-    })
-    .await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn up_repair_deploy_and_down_go_through_the_gate() {
     let (host, database, proxy) = (Host::up().await, Database::fresh(&[]).await, Proxy::start());
@@ -37,7 +29,7 @@ async fn up_repair_deploy_and_down_go_through_the_gate() {
     let completed = runner.completes(up).await;
     assert_eq!(completed.result, Outcome::Scaled);
     assert_eq!(completed.running_replicas, 3);
-    slots(&host, &["2", "3"]).await;
+    host.slots(&["2", "3"]).await;
     let made = host.inspect(&host.name(2)).await.expect("it is there");
     let networks = made.network_settings.and_then(|settings| settings.networks);
     let networks = networks.expect("networks");
@@ -104,7 +96,7 @@ async fn a_kept_template_outlives_its_container_and_the_gate() {
     runner.gate.take().expect("a gate").stop().await;
     host.remove(&host.name(1)).await;
     runner.open_gate(&setup).await;
-    slots(&host, &["1", "2"]).await;
+    host.slots(&["1", "2"]).await;
     runner.settles().await;
     runner.stop().await;
 }
