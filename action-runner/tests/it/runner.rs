@@ -149,6 +149,12 @@ impl Runner {
             },
         ));
         let kit = kit.await.expect("the service starts");
+        // The parts are handed over before the door opens.
+        wait_for("the API to open", async || {
+            let answer = reqwest::get(format!("{url}/openapi.json")).await?;
+            answer.error_for_status()
+        })
+        .await;
         Self {
             kit,
             url,
