@@ -142,10 +142,15 @@ impl Member {
         Ok(exited.code())
     }
 
+    /// The number of its process.
+    pub fn pid(&self) -> Result<u32> {
+        let child = self.child.as_ref().context("not running")?;
+        Ok(child.id())
+    }
+
     /// Sends a signal by its name, STOP or CONT say.
     pub fn signal(&self, name: &str) -> Result<()> {
-        let child = self.child.as_ref().context("not running")?;
-        let pid = child.id().to_string();
+        let pid = self.pid()?.to_string();
         let sent = Command::new("kill")
             .args([&format!("-{name}"), &pid])
             .status()?;

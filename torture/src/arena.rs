@@ -1,8 +1,13 @@
 //! Everything of a run: parts, proxies before them, services, and containers to scale.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use eventpulse_tests::{App, app::docker_host, stack::Parts};
 use tokio::sync::Mutex;
 
@@ -10,7 +15,10 @@ use crate::{
     checker::evidence::{Bounds, Rule},
     docker::{Journal, Part},
     fleet::{Fleet, SERVICES},
-    proxy::{Protocol, Proxy},
+    proxy::{
+        Protocol, Proxy,
+        bridge::{self, Bridge},
+    },
 };
 
 /// What a run is told.
@@ -75,6 +83,8 @@ pub struct Arena {
     pub edges: Vec<Arc<Proxy>>,
     pub targets: Vec<Target>,
     pub journal: Journal,
+    /// The services' way to the engine and back into a socket.
+    _engine: [Bridge; 2],
 }
 
 /// Health checks of the targets: the last one's replicas never serve.
@@ -121,14 +131,14 @@ rules:
     )
 }
 
-fn targets_file(targets: &[Target]) -> String {
+fn targets_file(targets: &[Target], engine: &Path) -> String {
     let mut text = "version: 1\ntargets:\n".to_owned();
     for target in targets {
         text.push_str(&format!(
-            "- name: {}\n  docker_host: {}\n  selector: {{service: app, com.docker.compose.project: {}}}\n  \
+            "- name: {}\n  docker_host: unix://{}\n  selector: {{service: app, com.docker.compose.project: {}}}\n  \
              min_replicas: {}\n  max_replicas: {}\n  readiness: {{healthcheck: true}}\n  stop_grace_period: 1s\n",
             target.name,
-            docker_host(),
+            engine.display(),
             target.app.project,
             BOUNDS.min,
             BOUNDS.max,
@@ -160,9 +170,12 @@ impl Arena {
         }
         let folder = tempfile::tempdir()?;
         std::fs::write(folder.path().join("rules.yaml"), rules_file())?;
-        std::fs::write(folder.path().join("targets.yaml"), targets_file(&targets))?;
-        let edges = proxies(&places).await?;
-        let fleet = Fleet::start(folder, through(&places, &edges), instances).await?;
+        let engine = folder.path().join("docker.sock");
+        let written = targets_file(&targets, &engine);
+        std::fs::write(folder.path().join("targets.yaml"), written)?;
+        let (edges, behind) = proxies(&places).await?;
+        let before = bridge::from_socket(&engine, at(&edges, "docker")?)?;
+        let fleet = Fleet::start(folder, through(&places, &edges)?, instances).await?;
         let proxies = edges
             .iter()
             .map(|proxy| Arc::new(Mutex::new(Arc::clone(proxy))));
@@ -174,6 +187,7 @@ impl Arena {
             edges,
             targets,
             journal,
+            _engine: [before, behind],
         })
     }
 
@@ -191,7 +205,11 @@ impl Arena {
     }
 }
 
-async fn proxies(places: &Places) -> Result<Vec<Arc<Proxy>>> {
+/// The edges, and the bridge behind the engine's.
+async fn proxies(places: &Places) -> Result<(Vec<Arc<Proxy>>, Bridge)> {
+    let socket = docker_host();
+    let (engine, bridge) =
+        bridge::to_socket(Path::new(socket.trim_start_matches("unix://"))).await?;
     let server = |port: u16| format!("127.0.0.1:{port}");
     let mut edges = vec![
         Proxy::start(
@@ -208,32 +226,35 @@ async fn proxies(places: &Places) -> Result<Vec<Arc<Proxy>>> {
             Protocol::Http,
         )
         .await?,
+        Proxy::start("docker", "127.0.0.1:0", &engine.to_string(), Protocol::Http).await?,
     ];
     for service in SERVICES {
         let postgres = server(places.postgres_port);
         edges.push(Proxy::start(service, "127.0.0.1:0", &postgres, Protocol::Postgres).await?);
     }
-    Ok(edges.into_iter().map(Arc::new).collect())
+    Ok((edges.into_iter().map(Arc::new).collect(), bridge))
+}
+
+fn at(edges: &[Arc<Proxy>], name: &str) -> Result<SocketAddr> {
+    let edge = edges.iter().find(|edge| edge.name == name);
+    Ok(edge.with_context(|| format!("no edge {name}"))?.address)
 }
 
 /// How the services reach the parts: through the proxies.
-fn through(places: &Places, edges: &[Arc<Proxy>]) -> Parts {
-    let at = |name: &str| {
-        let proxy = edges.iter().find(|proxy| proxy.name == name);
-        proxy
-            .map(|proxy| proxy.address.to_string())
-            .unwrap_or_default()
-    };
-    let databases = SERVICES.map(|service| (service, at(service)));
-    Parts {
+fn through(places: &Places, edges: &[Arc<Proxy>]) -> Result<Parts> {
+    let mut databases = BTreeMap::new();
+    for service in SERVICES {
+        databases.insert(service, at(edges, service)?.to_string());
+    }
+    Ok(Parts {
         kafka: places.brokers(),
         database: places.database(),
-        services_kafka: at("kafka"),
-        services_registry: format!("http://{}/apis/ccompat/v7", at("registry")),
-        services_database: databases.into_iter().collect(),
+        services_kafka: at(edges, "kafka")?.to_string(),
+        services_registry: format!("http://{}/apis/ccompat/v7", at(edges, "registry")?),
+        services_database: databases,
         settings: vec![
             ("EVENTPULSE_ACTION_GRACE", "5s".to_owned()),
             ("EVENTPULSE_SWEEP_INTERVAL", "3s".to_owned()),
         ],
-    }
+    })
 }

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{arena::Arena, dice::Dice, driver::Pair};
 
 /// A kind of fault, and how often it is chosen among the others.
-const KINDS: [(Kind, usize); 18] = [
+const KINDS: [(Kind, usize); 20] = [
     (Kind::Kill, 22),
     (Kind::Terminate, 5),
     (Kind::Freeze, 9),
@@ -31,6 +31,8 @@ const KINDS: [(Kind, usize); 18] = [
     (Kind::Network, 20),
     (Kind::CommitReplies, 9),
     (Kind::ProduceReplies, 6),
+    (Kind::EngineReplies, 5),
+    (Kind::Handles, 5),
     (Kind::Connections, 6),
     (Kind::OffsetsReset, 3),
     (Kind::Republish, 4),
@@ -60,6 +62,10 @@ pub enum Kind {
     CommitReplies,
     /// The reply to a produce request is dropped.
     ProduceReplies,
+    /// The reply to a command to the Docker engine is dropped.
+    EngineReplies,
+    /// A service may open hardly any more files and connections.
+    Handles,
     /// `pg_terminate_backend` of a service's connections
     Connections,
     /// A group begins again at an earlier offset.
@@ -153,6 +159,8 @@ impl Nemesis {
             Kind::Network => network::disturb(&self.arena, dice).await,
             Kind::CommitReplies => network::commit_replies(&self.arena, dice).await,
             Kind::ProduceReplies => network::produce_replies(&self.arena, dice).await,
+            Kind::EngineReplies => network::engine_replies(&self.arena, dice).await,
+            Kind::Handles => process::handles(&self.arena, dice).await,
             Kind::Connections => network::connections(&self.arena, dice).await,
             Kind::OffsetsReset => broker::reset(&self.arena, dice).await,
             Kind::Republish => broker::republish(&self.arena, dice).await,

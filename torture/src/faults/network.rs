@@ -35,11 +35,11 @@ pub(super) async fn disturb(arena: &Arena, dice: &mut Dice) -> Result<Option<Str
     )))
 }
 
-async fn replies(proxy: &Proxy, what: &str, dice: &mut Dice) -> String {
+/// Drops some replies, if there are any within `tenths` of a second.
+async fn replies(proxy: &Proxy, what: &str, tenths: u32, dice: &mut Dice) -> String {
     let (wanted, before) = (dice.between(1, 4), proxy.dropped());
     proxy.drop_replies(i64::try_from(wanted).unwrap_or(1));
-    // There may be nothing to drop.
-    for _ in 0..40 {
+    for _ in 0..tenths {
         sleep(Duration::from_millis(100)).await;
         if proxy.dropped() - before >= usize::try_from(wanted).unwrap_or(1) {
             break;
@@ -62,14 +62,22 @@ pub(super) async fn commit_replies(arena: &Arena, dice: &mut Dice) -> Result<Opt
     let Ok(proxy) = edge(arena, dice.pick(&SERVICES)).try_lock() else {
         return Ok(None);
     };
-    Ok(Some(replies(&proxy, "COMMIT", dice).await))
+    Ok(Some(replies(&proxy, "COMMIT", 40, dice).await))
 }
 
 pub(super) async fn produce_replies(arena: &Arena, dice: &mut Dice) -> Result<Option<String>> {
     let Ok(proxy) = edge(arena, "kafka").try_lock() else {
         return Ok(None);
     };
-    Ok(Some(replies(&proxy, "Produce", dice).await))
+    Ok(Some(replies(&proxy, "Produce", 40, dice).await))
+}
+
+/// Commands to the engine are rare: they are waited for longer.
+pub(super) async fn engine_replies(arena: &Arena, dice: &mut Dice) -> Result<Option<String>> {
+    let Ok(proxy) = edge(arena, "docker").try_lock() else {
+        return Ok(None);
+    };
+    Ok(Some(replies(&proxy, "commands", 200, dice).await))
 }
 
 /// `pg_terminate_backend` of everybody on one service's database.

@@ -1,8 +1,8 @@
 //! Services and parts that die, freeze, and come back.
 
-use std::{sync::Arc, time::Duration};
+use std::{process::Command, sync::Arc, time::Duration};
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use tokio::time::sleep;
 
 use crate::{arena::Arena, dice::Dice, fleet::Slot};
@@ -55,6 +55,41 @@ pub(super) async fn freeze(arena: &Arena, dice: &mut Dice) -> Result<Option<Stri
     sleep(frozen).await;
     member.signal("CONT")?;
     Ok(Some(format!("SIGSTOP of {} for {frozen:?}", slot.service)))
+}
+
+/// The next few files and connections are the last: accepting and connecting fail.
+pub(super) async fn handles(arena: &Arena, dice: &mut Dice) -> Result<Option<String>> {
+    let slot = any_slot(arena, dice);
+    let Some(member) = slot.try_take() else {
+        return Ok(None);
+    };
+    let pid = member.pid()?;
+    let open = std::fs::read_dir(format!("/proc/{pid}/fd"))?.count();
+    let spare = dice.below(6);
+    let lasts = millis(dice, 500, 8000);
+    let before = soft_limit(pid, None)?;
+    soft_limit(pid, Some(&(open + spare).to_string()))?;
+    sleep(lasts).await;
+    // One that ended of it has no limit to lift: the supervisor starts it again, without.
+    let survived = soft_limit(pid, Some(&before)).is_ok();
+    Ok(Some(format!(
+        "{} may open {spare} more files for {lasts:?}{}",
+        slot.service,
+        if survived { "" } else { ": it ended" }
+    )))
+}
+
+/// Sets how many files a process may have open, or asks.
+fn soft_limit(pid: u32, files: Option<&str>) -> Result<String> {
+    let files = files.map_or("--nofile".to_owned(), |files| format!("--nofile={files}:"));
+    let told = Command::new("prlimit")
+        .args(["--pid", &pid.to_string(), &files])
+        .args(["--noheadings", "--output", "SOFT"])
+        .output()
+        .context("prlimit, of util-linux")?;
+    let words = String::from_utf8_lossy(&told.stderr);
+    ensure!(told.status.success(), "prlimit {files} of {pid}: {words}");
+    Ok(String::from_utf8_lossy(&told.stdout).trim().to_owned())
 }
 
 pub(super) async fn part_dies(

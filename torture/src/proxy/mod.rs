@@ -1,5 +1,6 @@
 //! A small TCP proxy that stands between the services and what they stand on, and misbehaves.
 
+pub mod bridge;
 mod pipe;
 mod spot;
 

@@ -7,7 +7,7 @@ pub enum Protocol {
     Postgres,
     /// A produce request matters.
     Kafka,
-    /// A request with a body matters.
+    /// A request that changes something matters.
     Http,
 }
 
@@ -35,7 +35,7 @@ impl Spotter {
     pub(super) fn sees(&mut self, bytes: &[u8]) -> bool {
         match self.protocol {
             Protocol::Postgres => contains(bytes, b"COMMIT"),
-            Protocol::Http => contains(bytes, b"POST "),
+            Protocol::Http => contains(bytes, b"POST ") || contains(bytes, b"DELETE "),
             Protocol::Kafka => self.sees_produce(bytes),
         }
     }
