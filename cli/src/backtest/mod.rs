@@ -4,11 +4,18 @@ pub(crate) mod read;
 mod show;
 mod then;
 
-use std::{io::IsTerminal, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    cell::Cell,
+    io::IsTerminal,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use chrono::{DateTime, Utc};
 use clap::{Args, ValueEnum};
 use rules::backtest::{self, Assume, Recorded, Tried, Window, replay};
+use tokio::sync::oneshot;
 
 use crate::{
     args::Servers,
@@ -81,8 +88,8 @@ pub(crate) async fn run(
         }
         None => None,
     };
-    let mut progress = Progress::new();
-    let past = past(servers, client, &mut progress).await?;
+    let progress = Progress::new();
+    let past = past(servers, client, &progress).await?;
     let tried = match file {
         Some(set) if !args.exact => Tried::throughout(set),
         file => then::rules(client, &past.decisions, file).await?,
@@ -106,27 +113,31 @@ fn time(output: Output, text: Option<&str>) -> Result<Option<DateTime<Utc>>, Err
     Ok(Some(at.to_utc()))
 }
 
-/// The log is read first: what it has, the topics have.
-async fn past(
-    servers: &Servers,
-    client: &Client,
-    progress: &mut Progress,
-) -> Result<Recorded, Error> {
-    let decisions = match read::decisions(client, progress).await {
-        Ok(decisions) => decisions,
-        Err(error @ Error::Unreachable { .. }) => {
-            progress.end();
-            eprintln!(
-                "eventpulse: {}: the order is estimated, and there is nothing to compare with",
-                crate::error::chain(&error)
-            );
-            Vec::new()
+/// The topics are read beside the log, once its newest page is there: what the log has, they have.
+async fn past(servers: &Servers, client: &Client, progress: &Progress) -> Result<Recorded, Error> {
+    let (newest, begun) = oneshot::channel();
+    let decisions = async {
+        match read::decisions(client, progress, Some(newest)).await {
+            Err(error @ Error::Unreachable { .. }) => {
+                progress.end();
+                eprintln!(
+                    "eventpulse: {}: the order is estimated, and there is nothing to compare with",
+                    crate::error::chain(&error)
+                );
+                Ok(Vec::new())
+            }
+            read => read,
         }
-        Err(error) => return Err(error),
     };
+    let messages = async {
+        // without a log nobody says that it has begun
+        drop(begun.await);
+        read::messages(servers, client, progress).await
+    };
+    let (decisions, messages) = tokio::try_join!(decisions, messages)?;
     Ok(Recorded {
         decisions,
-        messages: read::messages(servers, client, progress).await?,
+        messages,
         until: None,
     })
 }
@@ -134,27 +145,28 @@ async fn past(
 /// One line on standard error that is written over, on a terminal; else a line now and then.
 pub(crate) struct Progress {
     terminal: bool,
-    last: Option<std::time::Instant>,
+    last: Cell<Option<Instant>>,
 }
 
 impl Progress {
     pub(crate) fn new() -> Self {
         Self {
             terminal: std::io::stderr().is_terminal(),
-            last: None,
+            last: Cell::default(),
         }
     }
 
-    pub(crate) fn say(&mut self, words: &str) {
+    pub(crate) fn say(&self, words: &str) {
         let rest = if self.terminal { 100 } else { 2_000 };
-        let now = std::time::Instant::now();
+        let now = Instant::now();
         let due = self
             .last
+            .get()
             .is_none_or(|last| now.duration_since(last) >= Duration::from_millis(rest));
         if !due {
             return;
         }
-        self.last = Some(now);
+        self.last.set(Some(now));
         if self.terminal {
             eprint!("\r\u{1b}[K{words}");
         } else {
@@ -162,7 +174,7 @@ impl Progress {
         }
     }
 
-    pub(crate) fn end(&mut self) {
+    pub(crate) fn end(&self) {
         if self.terminal && self.last.take().is_some() {
             eprint!("\r\u{1b}[K");
         }

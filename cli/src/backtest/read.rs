@@ -3,7 +3,10 @@
 use rules::backtest::{Decision, Event, Message};
 use serde::Deserialize;
 use shared_events::{ActionEvent, AlertEvent, Topic, TopicEvent, codec};
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::{
+    sync::oneshot,
+    task::{JoinHandle, spawn_blocking},
+};
 
 use super::Progress;
 use crate::{
@@ -29,20 +32,26 @@ struct Page {
     items: Vec<Decision>,
 }
 
-/// Every decision, oldest first. The Rule Engine makes the next page while one is taken apart.
+/// Every decision, oldest first. The Rule Engine makes the next page while one is taken apart;
+/// `newest` is told when the first is there.
 pub(crate) async fn decisions(
     client: &Client,
-    progress: &mut Progress,
+    progress: &Progress,
+    mut newest: Option<oneshot::Sender<()>>,
 ) -> Result<Vec<Decision>, Error> {
     let mut decisions: Vec<Decision> = Vec::new();
     let mut opening: Option<Opening> = None;
     let mut cursor: Option<String> = None;
     loop {
-        let mut query = vec![("limit", PAGE.to_string())];
+        let mut query = vec![("limit", PAGE.to_string()), ("silent", "false".to_owned())];
         query.extend(cursor.map(|cursor| ("cursor", cursor)));
         let page = client
             .bytes(Server::Rules, "/api/v1/decisions", &query)
             .await?;
+        if let Some(newest) = newest.take() {
+            // fails only when nobody waits any more
+            drop(newest.send(()));
+        }
         let end: Cursor = serde_json::from_slice(&page).map_err(strange)?;
         cursor = end.next_cursor;
         if let Some(before) = opening.replace(spawn_blocking(move || open(&page))) {
@@ -69,7 +78,7 @@ async fn opened(opening: Opening) -> Result<Vec<Decision>, Error> {
 
 fn open(page: &[u8]) -> Result<Vec<Decision>, Error> {
     let page: Page = serde_json::from_slice(page).map_err(strange)?;
-    Ok(page.items.into_iter().map(Decision::stored).collect())
+    Ok(page.items)
 }
 
 fn strange(error: serde_json::Error) -> Error {
@@ -82,7 +91,7 @@ fn strange(error: serde_json::Error) -> Error {
 pub(super) async fn messages(
     servers: &Servers,
     client: &Client,
-    progress: &mut Progress,
+    progress: &Progress,
 ) -> Result<Vec<Message>, Error> {
     let topics = kafka::topics(servers).await?;
     let mut opener = Opener::new(client);

@@ -46,7 +46,7 @@ pub(crate) async fn run(
     output: Output,
     args: &RebuildArgs,
 ) -> Result<(), Error> {
-    let mut progress = Progress::new();
+    let progress = Progress::new();
     let server = match args.service {
         Which::IncidentStore => Server::IncidentStore,
         Which::Rules => Server::Rules,
@@ -61,8 +61,8 @@ pub(crate) async fn run(
         live: &live,
     };
     let made = match args.service {
-        Which::IncidentStore => store::rebuild(&past, &mut progress).await?,
-        Which::Rules => rules::rebuild(&past, &mut progress).await?,
+        Which::IncidentStore => store::rebuild(&past, &progress).await?,
+        Which::Rules => rules::rebuild(&past, &progress).await?,
     };
     progress.end();
     let compared = Compared::of(client, server, (&live, &*made)).await?;
@@ -87,7 +87,7 @@ impl Past<'_> {
     async fn read(
         &self,
         family: Topic,
-        progress: &mut Progress,
+        progress: &Progress,
         mut take: impl FnMut(Opened),
     ) -> Result<(), Error> {
         let name = format!("{}{}", self.servers.topic_prefix, family.name());

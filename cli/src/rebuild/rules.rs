@@ -30,11 +30,8 @@ impl Made for Rebuilt {
     }
 }
 
-pub(super) async fn rebuild(
-    past: &Past<'_>,
-    progress: &mut Progress,
-) -> Result<Box<dyn Made>, Error> {
-    let mut decisions = read::decisions(past.client, progress).await?;
+pub(super) async fn rebuild(past: &Past<'_>, progress: &Progress) -> Result<Box<dyn Made>, Error> {
+    let mut decisions = read::decisions(past.client, progress, None).await?;
     decisions.retain(|decision| counted(past, decision));
     let mut events = Events::default();
     for family in [Topic::Alert, Topic::Action, Topic::Rule] {

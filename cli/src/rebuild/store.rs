@@ -19,10 +19,7 @@ impl Made for Rebuilt {
     }
 }
 
-pub(super) async fn rebuild(
-    past: &Past<'_>,
-    progress: &mut Progress,
-) -> Result<Box<dyn Made>, Error> {
+pub(super) async fn rebuild(past: &Past<'_>, progress: &Progress) -> Result<Box<dyn Made>, Error> {
     let mut rebuilt = Rebuilt::default();
     for family in [Topic::Incident, Topic::Action] {
         past.read(family, progress, |opened| {

@@ -1,11 +1,12 @@
 //! What a backtest reads: the messages of the topics, and the decisions that were made of them.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use shared_events::{ActionEvent, AlertEvent, EventId, Timestamp, TopicEvent};
 use uuid::Uuid;
 
 use crate::{
-    domain::Outcome,
     service::without_nul,
     store::decisions::{Row, StoredOutcome},
 };
@@ -32,8 +33,8 @@ pub struct Message {
 /// An event of a topic that rules listen to or write.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    Alert(Box<AlertEvent>),
-    Action(Box<ActionEvent>),
+    Alert(Arc<AlertEvent>),
+    Action(Arc<ActionEvent>),
 }
 
 /// What was decided about one input under one correlation key. As JSON it is an item of
@@ -111,13 +112,13 @@ impl Event {
 
 impl From<AlertEvent> for Event {
     fn from(event: AlertEvent) -> Self {
-        Self::Alert(Box::new(event))
+        Self::Alert(Arc::new(event))
     }
 }
 
 impl From<ActionEvent> for Event {
     fn from(event: ActionEvent) -> Self {
-        Self::Action(Box::new(without_nul(event)))
+        Self::Action(Arc::new(without_nul(event)))
     }
 }
 
@@ -141,14 +142,6 @@ impl Decision {
             emitted: row.emitted,
             detail: row.detail,
         }
-    }
-
-    /// As the log has it: readers add why rules did not match, which is worked out on reading.
-    #[must_use]
-    pub fn stored(mut self) -> Self {
-        self.outcomes
-            .retain(|answer| answer.outcome != Outcome::NoMatch.code());
-        self
     }
 }
 

@@ -218,7 +218,7 @@ impl Replay<'_> {
 
     fn message(&mut self, message: &Message) {
         let input = match &message.event {
-            Event::Alert(event) => Input::Alert(Arc::new((**event).clone())),
+            Event::Alert(event) => Input::Alert(Arc::clone(event)),
             Event::Action(event) => {
                 let action = match &**event {
                     ActionEvent::Completed(action) => action.action_id,
@@ -232,7 +232,7 @@ impl Replay<'_> {
                     self.compare(message.event.id(), &[]);
                     return;
                 }
-                Input::Action(Arc::new((**event).clone()))
+                Input::Action(Arc::clone(event))
             }
         };
         self.fold(message.event.id(), input);

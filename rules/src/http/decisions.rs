@@ -115,6 +115,7 @@ impl From<StoredOutcome> for RuleOutcome {
     ("incident_id" = Option<Uuid>, Query, description = "about this incident"),
     ("correlation_key" = Option<String>, Query, description = "under this key"),
     ("rule" = Option<String>, Query, description = "the answers of this rule only; without another filter, decisions that it answered"),
+    ("silent" = Option<bool>, Query, description = "false: without the answers of rules that did not mean the alert, as the log has it; else true"),
     ("limit" = Option<u16>, Query, description = "1 to 500, else 50", minimum = 1, maximum = 500),
     ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before"),
 ), responses(
@@ -127,8 +128,12 @@ pub(super) async fn list(
 ) -> Result<Json<Page<Decision>>, Problem> {
     let query = Query::read(pairs)?;
     let page = read::decisions(api.kit.pool(), &query.filter, query.limit).await?;
-    let alerts: Vec<Uuid> = page.rows.iter().filter_map(|row| row.alert_id).collect();
-    let labels = read::labels(api.kit.pool(), &alerts).await?;
+    let labels = if query.silent {
+        let alerts: Vec<Uuid> = page.rows.iter().filter_map(|row| row.alert_id).collect();
+        read::labels(api.kit.pool(), &alerts).await?
+    } else {
+        HashMap::new()
+    };
     let mut items = Vec::with_capacity(page.rows.len());
     for row in page.rows {
         items.push(decision(&api, row, &labels, query.filter.rule.as_deref()).await?);

@@ -8,11 +8,12 @@ use crate::store::read::Filter;
 
 const DEFAULT_LIMIT: i64 = 50;
 const MAX_LIMIT: i64 = 500;
-const KNOWN: [&str; 6] = [
+const KNOWN: [&str; 7] = [
     "alert_id",
     "incident_id",
     "correlation_key",
     "rule",
+    "silent",
     "limit",
     "cursor",
 ];
@@ -21,6 +22,8 @@ const KNOWN: [&str; 6] = [
 #[derive(Debug)]
 pub(super) struct Query {
     pub(super) filter: Filter,
+    /// Whether the rules that did not mean an alert answer, too.
+    pub(super) silent: bool,
     pub(super) limit: i64,
 }
 
@@ -28,6 +31,7 @@ impl Query {
     pub(super) fn read(pairs: Vec<(String, String)>) -> Result<Self, Problem> {
         let mut query = Self {
             filter: Filter::default(),
+            silent: true,
             limit: DEFAULT_LIMIT,
         };
         for (name, value) in pairs {
@@ -37,6 +41,7 @@ impl Query {
                 "incident_id" => filter.incident_id = Some(uuid(&name, &value)?),
                 "correlation_key" => filter.key = Some(value),
                 "rule" => filter.rule = Some(value),
+                "silent" => query.silent = yes(&name, &value)?,
                 "limit" => query.limit = limit(&value)?,
                 "cursor" => filter.before = Some(cursor(&value)?),
                 _ => {
@@ -54,6 +59,11 @@ impl Query {
 
 pub(super) fn uuid(name: &str, value: &str) -> Result<Uuid, Problem> {
     let bad = |_| Problem::bad_request(format!("{name}: {value:?} is no UUID"));
+    value.parse().map_err(bad)
+}
+
+fn yes(name: &str, value: &str) -> Result<bool, Problem> {
+    let bad = |_| Problem::bad_request(format!("{name}: {value:?} is neither true nor false"));
     value.parse().map_err(bad)
 }
 

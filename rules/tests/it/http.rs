@@ -246,7 +246,23 @@ async fn decisions_come_in_pages() -> Result<()> {
         seen.dedup();
         assert_eq!(seen.len(), expected, "{filter}: some twice");
     }
-    for bad in ["limit=0", "cursor=x", "alert_id=7", "alertid=7"] {
+    for (silent, answers) in [("", true), ("&silent=true", true), ("&silent=false", false)] {
+        let page = rules
+            .items(&format!("/api/v1/decisions?limit=500{silent}"))
+            .await?;
+        let all = page
+            .iter()
+            .flat_map(|item| item["outcomes"].as_array().into_iter().flatten());
+        let unmeant = all.filter(|answer| answer["outcome"] == "no_match").count();
+        assert_eq!(unmeant > 0, answers, "{silent}: {unmeant}");
+    }
+    for bad in [
+        "limit=0",
+        "silent=yes",
+        "cursor=x",
+        "alert_id=7",
+        "alertid=7",
+    ] {
         let (status, problem) = rules.get(&format!("/api/v1/decisions?{bad}")).await?;
         assert_eq!(status, 400, "{bad}: {problem}");
     }
