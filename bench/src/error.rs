@@ -33,6 +33,10 @@ pub(crate) enum Error {
         missing: u64,
         all: u64,
     },
+    #[error(
+        "w1 measures Ingest alone, and Rules answers: stop rules, action-runner and incident-store first"
+    )]
+    NotAlone,
     #[error("writing {path}")]
     Write {
         path: PathBuf,

@@ -95,12 +95,17 @@ struct Servers {
         hide_env_values = true
     )]
     token: String,
+    /// Only Ingest runs.
+    #[arg(skip)]
+    alone: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Workload {
     /// The same rows into Postgres, the same bytes through Kafka, without EventPulse
     Floor,
+    /// Ingest alone, the other services are stopped; 100 a body, unique series
+    W1,
     /// Every alert opens an incident; 100 a body, unique series
     W2,
     /// One alert in a hundred matches a rule; 100 a body, unique series, 1,000 services
@@ -109,6 +114,8 @@ enum Workload {
     W4,
     /// 200 series that fire again as fast as they are taken
     W5,
+    /// What w1 left in the topic, once the services are started again; nothing is posted
+    W6,
     /// 5,000 alerts of one service, which all belong to one incident
     W8,
 }
@@ -150,6 +157,11 @@ async fn work(args: &Args, bench: &Bench, report: &mut Report) -> Result<(), Err
                 report.floor = Some(floor::measure(&args.servers).await?);
                 continue;
             }
+            Workload::W1 => {
+                let storm = Storm::every("w1", posting).one_in(100);
+                bench.alone().await?.storm(storm, args.posts).await?
+            }
+            Workload::W6 => bench.backlog("w6").await?,
             Workload::W2 => bench.storm(Storm::every("w2", posting), args.posts).await?,
             Workload::W3 => {
                 let storm = Storm::every("w3", posting).one_in(100);

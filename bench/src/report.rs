@@ -60,7 +60,7 @@ impl Report {
             table.add_row([
                 run.workload.to_owned(),
                 run.alerts.to_string(),
-                format!("{:.0}", run.alerts as f64 / run.posting_seconds),
+                posted(run),
                 self.beside_floor(run),
                 format!("{:.1}", run.drained_seconds - run.posting_seconds),
                 format!("{}, {}", run.refused, run.cut),
@@ -87,6 +87,14 @@ impl Report {
             }
             Some(_) | None => format!("{rate:.0}"),
         }
+    }
+}
+
+fn posted(run: &Run) -> String {
+    if run.posting_seconds > 0.0 {
+        format!("{:.0}", run.alerts as f64 / run.posting_seconds)
+    } else {
+        "-".to_owned()
     }
 }
 

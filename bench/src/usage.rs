@@ -41,13 +41,17 @@ impl Look {
 }
 
 impl Servers {
-    fn all(&self) -> [(&'static str, &str); 4] {
-        [
-            ("ingest", &self.ingest),
-            ("rules", &self.rules),
-            ("action-runner", &self.action_runner),
-            ("incident-store", &self.incident_store),
-        ]
+    /// Those that run.
+    fn all(&self) -> Vec<(&'static str, &str)> {
+        let mut all = vec![("ingest", self.ingest.as_str())];
+        if !self.alone {
+            all.extend([
+                ("rules", self.rules.as_str()),
+                ("action-runner", &self.action_runner),
+                ("incident-store", &self.incident_store),
+            ]);
+        }
+        all
     }
 
     /// Events that wait in an outbox or in a topic.

@@ -31,17 +31,60 @@ impl Bench {
         Ok(Self { servers, patience })
     }
 
+    /// With Ingest and no other service.
+    pub(crate) async fn alone(&self) -> Result<Self, Error> {
+        if Look::at(&self.servers.rules).await.is_ok() {
+            return Err(Error::NotAlone);
+        }
+        let mut servers = self.servers.clone();
+        servers.alone = true;
+        Self::new(servers, self.patience)
+    }
+
+    /// What waits in topic `alert` as the services start; those that come before the first look do
+    /// not count.
+    pub(crate) async fn backlog(&self, name: &'static str) -> Result<Run, Error> {
+        let decided = async || {
+            let look = Look::at(&self.servers.rules).await?;
+            let records = look.sum("eventpulse_consumer_records_total", r#"topic="alert""#);
+            Ok::<_, Error>(records as u64)
+        };
+        let before = decided().await?;
+        let watch = Watch::begin(&self.servers).await?;
+        let began = Instant::now();
+        self.patiently(1, async || {
+            // before it has its partitions a consumer says nothing of what waits in them
+            let begun = decided().await? > 0;
+            Ok(u64::from(begun && self.servers.waiting().await? < 1.0))
+        })
+        .await?;
+        let took = began.elapsed();
+        let costs = watch.end().await?;
+        let driven = Driven {
+            alerts: decided().await? - before,
+            ..Driven::default()
+        };
+        Ok(run(name, driven, 0, (Duration::ZERO, took), costs, None))
+    }
+
     /// Bodies of 100 alerts as fast as they are answered.
     pub(crate) async fn storm(&self, storm: Storm, at_once: usize) -> Result<Run, Error> {
         let Storm { name, mix, until } = storm;
         self.rest(0).await?;
-        let before = self.stored().await?;
+        let before = if self.servers.alone {
+            0
+        } else {
+            self.stored().await?
+        };
         let watch = Watch::begin(&self.servers).await?;
         let began = Instant::now();
         let driven = drive::storm(&self.servers, &mix, until, (at_once, BULK)).await?;
         let posted = began.elapsed();
-        let incidents = mix.incidents(driven.alerts);
-        self.until_stored(before, incidents).await?;
+        let mut incidents = 0;
+        if !self.servers.alone {
+            incidents = mix.incidents(driven.alerts);
+            self.until_stored(before, incidents).await?;
+        }
         self.rest(driven.alerts).await?;
         let costs = watch.end().await?;
         let took = began.elapsed();
