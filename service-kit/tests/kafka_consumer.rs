@@ -8,24 +8,10 @@ use anyhow::{Context, Result};
 use service_kit::{consumer::Watermarks, testing::wait_for};
 use shared_events::codec;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
-use support::{Numbers, Sent, TOPIC, World, number, read_topic, sent, total};
+use support::{Numbers, Sent, TOPIC, World, effects, number, numbers, read_topic, sent, total};
 
 const EFFECTS: &str = "SELECT count(*) FROM effects";
 const DISTINCT: &str = "SELECT count(DISTINCT event_id) FROM effects";
-
-fn numbers(key: &str, numbers: std::ops::Range<i64>) -> Vec<Sent> {
-    numbers.map(|n| sent(key, n)).collect()
-}
-
-/// Numbers of a key in the order of their effects.
-async fn effects(world: &World, key: &str) -> Result<Vec<i64>> {
-    Ok(
-        sqlx::query_scalar("SELECT number FROM effects WHERE key = $1 ORDER BY position")
-            .bind(key)
-            .fetch_all(&world.pool)
-            .await?,
-    )
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn from_outbox_to_effect_once() -> Result<()> {
@@ -68,77 +54,6 @@ async fn a_backlog_is_consumed_in_order_without_loss_or_repeat() -> Result<()> {
     assert_eq!(total(&consumer.seen.metrics.duplicates), 0);
     assert_eq!(total(&consumer.seen.metrics.records), 20_000);
     consumer.stop().await
-}
-
-/// Instances come, go and die while records flow: each effect once, each key in order.
-#[tokio::test(flavor = "multi_thread")]
-async fn partitions_move_between_instances() -> Result<()> {
-    let world = World::new().await?;
-    let steady = world.consumer()?;
-    let keys = ["a", "b", "c", "d", "e", "f", "g", "h"];
-    let producing = async {
-        for round in 0..60 {
-            let batch: Vec<Sent> = keys
-                .iter()
-                .flat_map(|key| numbers(key, round * 20..(round + 1) * 20))
-                .collect();
-            world.produce(&batch).await?;
-        }
-        anyhow::Ok(())
-    };
-    let churn = async {
-        for round in 0..4 {
-            let other = world.consumer()?;
-            wait_for("the other to take part", async || {
-                (total(&other.seen.metrics.records) > 0).then_some(())
-            })
-            .await;
-            if round % 2 == 0 {
-                other.stop().await?;
-            } else {
-                other.kill().await;
-            }
-        }
-        anyhow::Ok(())
-    };
-    tokio::try_join!(producing, async {
-        // the topic must not run dry while instances come and go
-        tokio::select! {
-            outcome = churn => outcome,
-            outcome = endless(&world) => outcome,
-        }
-    })?;
-    world
-        .counts(
-            "every effect",
-            "SELECT count(*) FROM effects WHERE key <> 'endless'",
-            60 * 20 * 8,
-        )
-        .await;
-    steady.seen.watermarks.caught_up(&[TOPIC]).await?;
-    assert_eq!(world.count(DISTINCT).await?, world.count(EFFECTS).await?);
-    for key in keys {
-        assert_eq!(
-            effects(&world, key).await?,
-            (0..1200).collect::<Vec<_>>(),
-            "{key}"
-        );
-    }
-    steady.stop().await
-}
-
-async fn endless(world: &World) -> Result<()> {
-    for round in 0.. {
-        let spread: Vec<Sent> = (0..24)
-            .map(|n| {
-                let mut record = sent("endless", round * 24 + n);
-                record.key = format!("endless{n}").into_bytes();
-                record
-            })
-            .collect();
-        world.produce(&spread).await?;
-    }
-    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -209,6 +209,8 @@ impl<S: Service> Turn<S> {
                     self.begin(&starts)?;
                 }
             }
+            // another lane may have it by now, and be full
+            Command::Resume(lane) if lane.is_revoked() => {}
             Command::Resume(lane) => {
                 // before the client goes on: what it delivers may fill the queue again
                 lane.resumed();
@@ -238,6 +240,11 @@ impl<S: Service> Turn<S> {
             assignment
                 .add_partition_offset(topic, *partition, offset)
                 .map_err(Error::kafka("choosing where to begin"))?;
+        }
+        // A pause outlives its assignment: the client keeps it until it is lifted, and a lane that
+        // gets nothing has nothing to resume after.
+        if let Err(error) = self.shared.consumer.resume(&assignment) {
+            tracing::debug!(%error, "partitions not resumed");
         }
         self.shared
             .consumer

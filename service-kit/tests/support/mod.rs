@@ -59,6 +59,21 @@ fn next() -> usize {
     COUNT.fetch_add(1, Ordering::Relaxed)
 }
 
+/// Records of one key.
+pub(crate) fn numbers(key: &str, numbers: std::ops::Range<i64>) -> Vec<Sent> {
+    numbers.map(|n| sent(key, n)).collect()
+}
+
+/// Numbers of a key in the order of their effects.
+pub(crate) async fn effects(world: &World, key: &str) -> Result<Vec<i64>> {
+    Ok(
+        sqlx::query_scalar("SELECT number FROM effects WHERE key = $1 ORDER BY position")
+            .bind(key)
+            .fetch_all(&world.pool)
+            .await?,
+    )
+}
+
 /// A database and topics of one test, and the parts of a service on them.
 pub(crate) struct World {
     pub(crate) pool: PgPool,
