@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use eventpulse_tests::{App, app::docker_host, stack::Parts};
+use tempfile::TempDir;
 use tokio::sync::Mutex;
 
 use crate::{
@@ -84,7 +85,7 @@ pub struct Arena {
     pub targets: Vec<Target>,
     pub journal: Journal,
     /// The services' way to the engine and back into a socket.
-    _engine: [Bridge; 2],
+    _engine: ([Bridge; 2], TempDir),
 }
 
 /// Health checks of the targets: the last one's replicas never serve.
@@ -170,7 +171,8 @@ impl Arena {
         }
         let folder = tempfile::tempdir()?;
         std::fs::write(folder.path().join("rules.yaml"), rules_file())?;
-        let engine = folder.path().join("docker.sock");
+        let socket = tempfile::tempdir()?;
+        let engine = socket.path().join("docker.sock");
         let written = targets_file(&targets, &engine);
         std::fs::write(folder.path().join("targets.yaml"), written)?;
         let (edges, behind) = proxies(&places).await?;
@@ -187,7 +189,7 @@ impl Arena {
             edges,
             targets,
             journal,
-            _engine: [before, behind],
+            _engine: ([before, behind], socket),
         })
     }
 
