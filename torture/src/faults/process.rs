@@ -81,7 +81,10 @@ pub(super) async fn handles(arena: &Arena, dice: &mut Dice) -> Result<Option<Str
 
 /// Sets how many files a process may have open, or asks.
 fn soft_limit(pid: u32, files: Option<&str>) -> Result<String> {
-    let files = files.map_or("--nofile".to_owned(), |files| format!("--nofile={files}:"));
+    let files = files.map_or_else(
+        || "--nofile".to_owned(),
+        |files| format!("--nofile={files}:"),
+    );
     let told = Command::new("prlimit")
         .args(["--pid", &pid.to_string(), &files])
         .args(["--noheadings", "--output", "SOFT"])
