@@ -50,7 +50,7 @@ pub(crate) async fn decisions(
             .await?;
         if let Some(newest) = newest.take() {
             // fails only when nobody waits any more
-            drop(newest.send(()));
+            let _ = newest.send(());
         }
         let end: Cursor = serde_json::from_slice(&page).map_err(strange)?;
         cursor = end.next_cursor;
