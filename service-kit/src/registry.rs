@@ -157,7 +157,8 @@ impl Registry {
     /// Registers `contracts`, retrying for ever, and again every five minutes: a registry that lost its
     /// storage is refilled. Returns when `stop` is cancelled.
     pub async fn keep(&self, contracts: &[&'static Contract], stop: &CancellationToken) {
-        let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
+        // nothing is sent before the first registration: a registry that is back is found soon
+        let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(5));
         let mut failing = false;
         loop {
             let outcome = tokio::select! {
