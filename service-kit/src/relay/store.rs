@@ -59,6 +59,25 @@ impl Acks {
         self.partitions.append(&mut other.partitions);
         self.offsets.append(&mut other.offsets);
     }
+
+    fn by_id(&self) -> Self {
+        let ranks = ranks(&self.ids);
+        Self {
+            ids: ranked(&self.ids, &ranks),
+            partitions: ranked(&self.partitions, &ranks),
+            offsets: ranked(&self.offsets, &ranks),
+        }
+    }
+}
+
+fn ranks(ids: &[i64]) -> Vec<usize> {
+    let mut ranks: Vec<usize> = (0..ids.len()).collect();
+    ranks.sort_unstable_by_key(|&at| ids[at]);
+    ranks
+}
+
+fn ranked<T: Clone>(values: &[T], ranks: &[usize]) -> Vec<T> {
+    ranks.iter().map(|&at| values[at].clone()).collect()
 }
 
 impl Failures {
@@ -67,6 +86,16 @@ impl Failures {
         self.delays.push(delay);
         self.refusals.push(refusals);
         self.errors.push(error.to_string());
+    }
+
+    fn by_id(&self) -> Self {
+        let ranks = ranks(&self.ids);
+        Self {
+            ids: ranked(&self.ids, &ranks),
+            delays: ranked(&self.delays, &ranks),
+            refusals: ranked(&self.refusals, &ranks),
+            errors: ranked(&self.errors, &ranks),
+        }
     }
 
     pub(super) fn remove_first(&mut self, count: usize) {
@@ -168,17 +197,17 @@ impl Store {
 
     /// Moves acknowledged rows to `outbox_sent`, in one statement.
     pub(super) async fn mark(&self, acks: &Acks) -> Result<(), Error> {
+        let acks = acks.by_id();
         sqlx::query!(
-            "WITH gone AS (
-                 DELETE FROM outbox_events AS o
-                 USING UNNEST($1::bigint[], $2::int[], $3::bigint[])
-                       AS acked (id, partition, kafka_offset)
-                 WHERE o.id = acked.id
-                 RETURNING o.*, acked.partition, acked.kafka_offset)
+            "-- No join with the arrays: if the outbox was empty when it was last analysed, every row
+             -- of it would be compared with every element. Its place in the sorted ids is bisected.
+             WITH gone AS (
+                 DELETE FROM outbox_events WHERE id = ANY($1)
+                 RETURNING *, width_bucket(id, $1::bigint[]) AS place)
              INSERT INTO outbox_sent (event_id, topic, key, key_seq, event_type, headers,
                                       schema_record, payload, created_at, partition, kafka_offset)
              SELECT event_id, topic, key, key_seq, event_type, headers,
-                    schema_record, payload, created_at, partition, kafka_offset
+                    schema_record, payload, created_at, ($2::int[])[place], ($3::bigint[])[place]
              FROM gone",
             &acks.ids,
             &acks.partitions,
@@ -192,16 +221,17 @@ impl Store {
 
     /// Puts failed rows off, and parks those that were refused too often. Returns the parked.
     pub(super) async fn put_off(&self, failures: &Failures) -> Result<Vec<i64>, Error> {
+        let failures = failures.by_id();
         sqlx::query_scalar!(
-            r#"UPDATE outbox_events AS o
-               SET not_before = clock_timestamp() + make_interval(secs => failed.delay),
-                   attempts = attempts + failed.refusals,
-                   parked = attempts + failed.refusals >= $5,
-                   last_error = failed.error
-               FROM UNNEST($1::bigint[], $2::float8[], $3::int[], $4::text[])
-                    AS failed (id, delay, refusals, error)
-               WHERE o.id = failed.id
-               RETURNING CASE WHEN parked THEN o.id END AS parked"#,
+            r#"-- no join with the arrays, as in `mark`
+               UPDATE outbox_events
+               SET not_before = clock_timestamp()
+                       + make_interval(secs => ($2::float8[])[width_bucket(id, $1::bigint[])]),
+                   attempts = attempts + ($3::int[])[width_bucket(id, $1::bigint[])],
+                   parked = attempts + ($3::int[])[width_bucket(id, $1::bigint[])] >= $5,
+                   last_error = ($4::text[])[width_bucket(id, $1::bigint[])]
+               WHERE id = ANY($1)
+               RETURNING CASE WHEN parked THEN id END AS parked"#,
             &failures.ids,
             &failures.delays,
             &failures.refusals,
