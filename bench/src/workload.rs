@@ -72,16 +72,16 @@ impl Bench {
         let Storm { name, mix, until } = storm;
         self.rest(0).await?;
         let before = if self.servers.alone {
-            0
+            None
         } else {
-            self.stored().await?
+            Some(self.stored().await?)
         };
         let watch = Watch::begin(&self.servers).await?;
         let began = Instant::now();
         let driven = drive::storm(&self.servers, &mix, until, (at_once, BULK)).await?;
         let posted = began.elapsed();
         let mut incidents = 0;
-        if !self.servers.alone {
+        if let Some(before) = before {
             incidents = mix.incidents(driven.alerts);
             self.until_stored(before, incidents).await?;
         }

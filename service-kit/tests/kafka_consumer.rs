@@ -8,10 +8,10 @@ use anyhow::{Context, Result};
 use service_kit::{consumer::Watermarks, testing::wait_for};
 use shared_events::codec;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
-use support::{Numbers, Sent, TOPIC, World, effects, number, numbers, read_topic, sent, total};
-
-const EFFECTS: &str = "SELECT count(*) FROM effects";
-const DISTINCT: &str = "SELECT count(DISTINCT event_id) FROM effects";
+use support::{
+    DISTINCT, EFFECTS, Numbers, Sent, TOPIC, World, effects, number, numbers, read_topic, sent,
+    total,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn from_outbox_to_effect_once() -> Result<()> {

@@ -5,10 +5,9 @@ mod support;
 use anyhow::Result;
 use service_kit::testing::wait_for;
 use sqlx::Executor;
-use support::{RunningConsumer, Sent, TOPIC, World, effects, numbers, sent, total};
-
-const EFFECTS: &str = "SELECT count(*) FROM effects";
-const DISTINCT: &str = "SELECT count(DISTINCT event_id) FROM effects";
+use support::{
+    DISTINCT, EFFECTS, RunningConsumer, Sent, TOPIC, World, effects, numbers, sent, total,
+};
 
 /// Instances come, go and die while records flow: each effect once, each key in order.
 #[tokio::test(flavor = "multi_thread")]

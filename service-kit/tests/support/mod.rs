@@ -45,6 +45,8 @@ pub(crate) use self::{
 };
 
 pub(crate) const TOPIC: &str = "numbers";
+pub(crate) const EFFECTS: &str = "SELECT count(*) FROM effects";
+pub(crate) const DISTINCT: &str = "SELECT count(DISTINCT event_id) FROM effects";
 /// A type that has a compiled-in schema; the tests' datums are their own.
 pub(crate) const TYPE: &str = "alert.raised";
 
