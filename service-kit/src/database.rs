@@ -31,6 +31,11 @@ pub(crate) fn pool(args: &DatabaseArgs, service: &str) -> Result<PgPool, Error> 
         ("statement_timeout", "5s"),
         ("lock_timeout", "2s"),
         ("idle_in_transaction_session_timeout", "10s"),
+        // What is planned when a table was found empty, as that of timers often is, reads all of it,
+        // and the session goes on with that plan until the table is next analysed. `= ANY` then
+        // compares each row with each element.
+        ("enable_seqscan", "off"),
+        ("jit", "off"),
     ]);
     let pool = PgPoolOptions::new()
         .max_connections(args.database_connections)

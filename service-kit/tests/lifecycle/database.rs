@@ -65,6 +65,51 @@ async fn connections_carry_name_and_time_outs() -> Result<()> {
     Ok(())
 }
 
+/// Rows of [`a_plan_made_for_an_empty_table_does_not_read_all_of_a_large_one`].
+const ROWS: i64 = 10_000;
+
+#[tokio::test]
+async fn a_plan_made_for_an_empty_table_does_not_read_all_of_a_large_one() -> Result<()> {
+    let database = Database::fresh(&[]).await;
+    let (service, pool) = pool_of(&database).await?;
+    // autovacuum would find out that it grew, but only after a minute
+    sqlx::raw_sql("CREATE TABLE grown (id bigint PRIMARY KEY) WITH (autovacuum_enabled = off)")
+        .execute(&pool)
+        .await?;
+    sqlx::raw_sql("VACUUM grown").execute(&pool).await?;
+    let mut session = pool.acquire().await?;
+    let look = "SELECT count(*) FROM grown WHERE id = ANY($1)";
+    // after the fifth time Postgres settles on a plan
+    for _ in 0..10 {
+        let none: i64 = sqlx::query_scalar(look)
+            .bind(vec![1_i64])
+            .fetch_one(&mut *session)
+            .await?;
+        assert_eq!(none, 0);
+    }
+    sqlx::query("INSERT INTO grown SELECT generate_series(1, $1)")
+        .bind(ROWS)
+        .execute(&pool)
+        .await?;
+    let found: i64 = sqlx::query_scalar(look)
+        .bind((1..=500).collect::<Vec<i64>>())
+        .fetch_one(&mut *session)
+        .await?;
+    assert_eq!(found, 500);
+    sqlx::raw_sql("SELECT pg_stat_force_next_flush()")
+        .execute(&mut *session)
+        .await?;
+    let read: i64 =
+        sqlx::query_scalar("SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname = 'grown'")
+            .fetch_one(&mut *session)
+            .await?;
+    assert!(read < ROWS, "{read} rows read one after the other");
+    drop(session);
+    service.stop.cancel();
+    service.outcome().await??;
+    Ok(())
+}
+
 /// Gives up on `begin()` when BEGIN is sent and its answer is not read, as a handler does whose
 /// client disconnects; then writes through the pool, and counts elsewhere what is missing.
 async fn lost_writes(pool: &PgPool, elsewhere: &PgPool) -> Result<usize> {
