@@ -41,6 +41,12 @@ pub struct Places {
     pub kafka_direct_port: u16,
     #[arg(long, env = "TORTURE_REGISTRY_PORT", default_value_t = 28085)]
     pub registry_port: u16,
+    /// Where the real Alertmanager listens
+    #[arg(long, env = "TORTURE_ALERTMANAGER_PORT", default_value_t = 29193)]
+    pub alertmanager_port: u16,
+    /// Where it sends: to the run, which hands it on
+    #[arg(long, env = "TORTURE_HOP_PORT", default_value_t = 29194)]
+    pub hop_port: u16,
 }
 
 impl Places {

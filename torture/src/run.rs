@@ -9,14 +9,14 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use eventpulse_tests::stack::{TOKEN, patiently};
 use tokio::{task::JoinHandle, time::sleep};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
     arena::{Arena, Places, rules},
     checker::{Evidence, Judgement, check},
     dice::Dice,
     docker::containers,
-    driver::{Book, Load, Pair, Timing, World, generate, scale},
+    driver::{Book, Load, Pair, Real, Timing, World, generate, scale},
     faults::Nemesis,
     fleet::Fleet,
     gather::{Reading, lag, next, read_topics, rows, waiting},
@@ -54,6 +54,8 @@ struct Senders {
     world: Arc<World>,
     book: Arc<Book>,
     pair: Arc<Pair>,
+    real: Arc<Real>,
+    _hop: AbortOnDropHandle<()>,
     generating: CancellationToken,
     notifying: CancellationToken,
     tasks: Vec<JoinHandle<()>>,
@@ -69,7 +71,7 @@ pub async fn run(plan: &Plan) -> Result<Report> {
         arena.fleet.slots.clone(),
         supervised.clone(),
     ));
-    let mut senders = Senders::start(plan, &arena, &mut dice);
+    let mut senders = Senders::start(plan, &arena, &mut dice).await?;
     let nemesis = Arc::new(Nemesis::new(Arc::clone(&arena), Arc::clone(&senders.pair)));
 
     sleep(CALM).await;
@@ -144,7 +146,7 @@ async fn calm_down(arena: &Arena, senders: &Senders, patience: Duration) -> Resu
 }
 
 impl Senders {
-    fn start(plan: &Plan, arena: &Arena, dice: &mut Dice) -> Self {
+    async fn start(plan: &Plan, arena: &Arena, dice: &mut Dice) -> Result<Self> {
         let groups = plan.load.groups + arena.targets.len();
         let (world, book) = (Arc::new(World::new(groups)), Arc::new(Book::default()));
         let timing = Timing {
@@ -153,6 +155,10 @@ impl Senders {
             peer_timeout: Duration::from_secs(1),
         };
         let urls = arena.fleet.urls("ingest");
+        let alertmanager = plan.places.alertmanager_port;
+        let real = Real::new(&world, Arc::clone(&book), urls.clone(), alertmanager);
+        let real = Arc::new(real);
+        let hop = real.listen(plan.places.hop_port).await?;
         let pair = Pair::new(timing, Arc::clone(&world), Arc::clone(&book), urls, TOKEN);
         let pair = Arc::new(pair);
         let (generating, notifying) = (CancellationToken::new(), CancellationToken::new());
@@ -178,14 +184,21 @@ impl Senders {
                 generating.clone(),
             )));
         }
-        Self {
+        tasks.push(tokio::spawn(Arc::clone(&real).prometheus(
+            dice.fork(),
+            generating.clone(),
+            notifying.clone(),
+        )));
+        Ok(Self {
             world,
             book,
             pair,
+            real,
+            _hop: hop,
             generating,
             notifying,
             tasks,
-        }
+        })
     }
 
     /// No new alerts; most end, some fire on; waits until everything was told.
@@ -197,11 +210,15 @@ impl Senders {
                 .is_some_and(|name| name.ends_with('7'))
         });
         let told = async || {
-            let untold = self.world.untold(&self.book);
-            ensure!(untold == 0, "{untold} alerts are not told yet");
+            let (untold, real) = (self.world.untold(&self.book), self.real.untold());
+            ensure!(
+                untold + real == 0,
+                "{untold} alerts of the pair and {real} of the real Alertmanager are not told yet"
+            );
             Ok(())
         };
-        patiently(patience, "the Alertmanagers to tell everything", told).await
+        patiently(patience, "the Alertmanagers to tell everything", told).await?;
+        self.real.took_part()
     }
 
     async fn end(&mut self) -> Result<()> {

@@ -55,6 +55,7 @@ pub struct Bounds {
 /// One attempt at a body.
 #[derive(Clone, Debug)]
 pub struct Sent {
+    /// 0 and 1: the pair; 2: the real Alertmanager.
     pub member: usize,
     pub at: i64,
     /// When the answer came, and its status.

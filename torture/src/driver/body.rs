@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::checker::evidence::{Labels, Told};
 
-fn rfc(micros: i64) -> String {
+pub(super) fn rfc(micros: i64) -> String {
     DateTime::from_timestamp_micros(micros)
         .unwrap_or_default()
         .to_rfc3339_opts(SecondsFormat::Millis, true)

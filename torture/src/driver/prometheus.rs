@@ -9,7 +9,7 @@ use std::{
 use tokio::time::{interval, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::{Book, World, now};
+use super::{Book, World, now, world::SECOND};
 use crate::{checker::evidence::Labels, dice::Dice};
 
 /// How much.
@@ -23,7 +23,6 @@ pub struct Load {
 }
 
 const TICK: Duration = Duration::from_millis(100);
-const SECOND: i64 = 1_000_000;
 
 fn labels(alertname: &str, service: &str, more: &[(&str, String)]) -> Labels {
     let fixed = [

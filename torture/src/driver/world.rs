@@ -10,6 +10,8 @@ use crate::checker::evidence::{Labels, Told};
 
 /// Alertmanagers of the pair.
 pub(super) const MEMBERS: usize = 2;
+/// In microseconds.
+pub(super) const SECOND: i64 = 1_000_000;
 
 /// The alerts of all groups.
 #[derive(Debug)]

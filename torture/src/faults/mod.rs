@@ -85,6 +85,7 @@ pub enum Kind {
 /// One that was done.
 #[derive(Clone, Debug, Serialize)]
 pub struct Done {
+    /// When it was over.
     pub at: String,
     pub kind: Kind,
     /// What was done, or why it could not be.
@@ -129,20 +130,11 @@ impl Nemesis {
     }
 
     async fn strike(self: Arc<Self>, kind: Kind, mut dice: Dice) {
-        let at = chrono::Utc::now().to_rfc3339();
-        let outcome = self.inflict(kind, &mut dice).await;
-        let (what, worked) = match outcome {
-            Ok(Some(what)) => (what, true),
-            Ok(None) => return, // it is broken already
-            Err(error) => (format!("{error:#}"), false),
-        };
-        let done = Done {
-            at,
-            kind,
-            what,
-            worked,
-        };
-        self.done.lock().expect("no writer panics").push(done);
+        match self.inflict(kind, &mut dice).await {
+            Ok(Some(what)) => self.note(kind, what, true),
+            Ok(None) => {} // it is broken already
+            Err(error) => self.note(kind, format!("{error:#}"), false),
+        }
     }
 
     /// What was done; nothing where another fault has it in hand.
@@ -197,7 +189,21 @@ impl Nemesis {
         for edge in &self.arena.edges {
             edge.heal();
         }
+        if let Some(what) = process::wake_registry(&self.arena).await? {
+            self.note(Kind::RegistryDies, what, true);
+        }
         containers::tidy(&self.arena).await
+    }
+
+    fn note(&self, kind: Kind, what: String, worked: bool) {
+        let at = chrono::Utc::now().to_rfc3339();
+        let done = Done {
+            at,
+            kind,
+            what,
+            worked,
+        };
+        self.done.lock().expect("no writer panics").push(done);
     }
 
     /// What was done so far.

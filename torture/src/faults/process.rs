@@ -3,6 +3,7 @@
 use std::{process::Command, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, ensure};
+use eventpulse_tests::stack::patiently;
 use tokio::time::sleep;
 
 use crate::{arena::Arena, dice::Dice, fleet::Slot};
@@ -123,4 +124,25 @@ pub(super) async fn part_freezes(
     sleep(frozen).await;
     part.unpause().await?;
     Ok(Some(format!("{name} frozen for {frozen:?}")))
+}
+
+/// A registry that was started while its broker was away answers 500 until it is started again, and
+/// nobody but a person does that. What was done, if it was so.
+pub(super) async fn wake_registry(arena: &Arena) -> Result<Option<String>> {
+    let url = format!("{}/subjects", arena.places.registry());
+    let answers = async || {
+        let answer = reqwest::get(&url).await?;
+        ensure!(answer.status().is_success(), "{url}: {}", answer.status());
+        Ok(())
+    };
+    let what = "the registry to answer";
+    let alone = patiently(Duration::from_secs(60), what, answers).await;
+    let Err(why) = alone else {
+        return Ok(None);
+    };
+    let part = arena.parts["registry"].lock().await;
+    part.kill().await?;
+    part.start().await?;
+    patiently(Duration::from_secs(120), what, answers).await?;
+    Ok(Some(format!("it had to be started again to heal: {why:#}")))
 }
