@@ -7,10 +7,10 @@ $(error PROFILE is $(PROFILE): fast (windows of 15s and 30s) or mission (2m and 
 endif
 export EVENTPULSE_PROFILE := $(if $(filter mission,$(PROFILE)),full,fast)
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo down purge test check bench torture soak
+.PHONY: help setup up demo down purge test check bench bench-growth bench-load torture soak
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  PROFILE=mission  with up and demo: the real windows of 2m and 5m (default: fast)"
 
 setup: ## Docker engine, Compose and images, where they are missing
@@ -38,8 +38,14 @@ soak: DURATION = 3600
 soak: ## the load alone for DURATION seconds (an hour): does what services hold stay bounded?
 	@scripts/torture --calm --duration $(DURATION) --seed $(SEED) $(TORTURE)
 
-bench: ## measure it on this machine, beside the machine's own floor (BENCH='--workloads w2 --seconds 300')
-	@scripts/bench $(BENCH)
+bench: ## measure it on this machine, beside the machine's own floor (BENCH='--workloads w2 --seconds 300'; BASELINE=a commit: in turn with that)
+	@scripts/bench $(if $(BASELINE),--baseline $(BASELINE)) $(BENCH)
+
+bench-growth: ## the same load on a million stored alerts, and with 500 rules
+	@scripts/bench --growth $(BENCH)
+
+bench-load: ## latency from webhook to visible incident at 50 to 1000 alerts a second
+	@scripts/bench --load $(BENCH)
 
 check: ## only format, lints and configuration (needs cargo here, and the images of `make test`)
 	@cargo fmt --all --check

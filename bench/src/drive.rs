@@ -15,6 +15,9 @@ use crate::{Servers, alerts::Mix, error::Error, latency::Latencies};
 
 /// Connections that one poster may lose.
 const CUTS: u64 = 100;
+/// Connections for alerts that come at a pace. Senders keep their connections; one for each post that
+/// waits would measure the accepting of connections.
+const CONNECTIONS: usize = 64;
 
 /// What was posted.
 #[derive(Debug, Default)]
@@ -76,32 +79,40 @@ pub(crate) async fn storm(
     gather(posters.collect()).await
 }
 
-/// Posts single alerts for `posting`, `rate` a second, however long the answers take. `sent` is called
-/// with each alert's number and when it was due.
+/// Posts single alerts for `posting`, `rate` a second, however long the answers take: an alert for
+/// which none of the [`CONNECTIONS`] is free waits, and that counts. `sent` is called with each
+/// alert's number and when it was due.
 pub(crate) async fn paced(
     servers: &Servers,
     mix: &Mix,
     posting: Duration,
     rate: u32,
-    sent: impl Fn(u64, Instant),
+    sent: impl Fn(u64, Instant) + Clone + Send + 'static,
 ) -> Result<Driven, Error> {
-    let client = Client::new();
+    let next = Arc::new(AtomicU64::new(0));
     let began = Instant::now();
     let count = posting.as_secs() * u64::from(rate);
-    let mut posters = Vec::new();
-    for n in 0..count {
-        let due = began + Duration::from_secs(1) * u32::try_from(n).unwrap_or(u32::MAX) / rate;
-        sleep_until(due.into()).await;
-        sent(n, due);
-        let (client, servers, body) = (client.clone(), servers.clone(), mix.body(n, 1));
-        posters.push(tokio::spawn(async move {
+    let posters = (0..CONNECTIONS).map(|_| {
+        let (servers, mix, next) = (servers.clone(), mix.clone(), Arc::clone(&next));
+        let sent = sent.clone();
+        tokio::spawn(async move {
+            let client = Client::new();
             let mut driven = Driven::default();
-            post(&client, &servers, body, &mut driven).await?;
-            driven.alerts = 1;
-            Ok::<_, Error>(driven)
-        }));
-    }
-    gather(posters).await
+            loop {
+                let n = next.fetch_add(1, Ordering::Relaxed);
+                if n >= count {
+                    return Ok::<_, Error>(driven);
+                }
+                let due =
+                    began + Duration::from_secs(1) * u32::try_from(n).unwrap_or(u32::MAX) / rate;
+                sleep_until(due.into()).await;
+                sent(n, due);
+                post(&client, &servers, mix.body(n, 1), &mut driven).await?;
+                driven.alerts += 1;
+            }
+        })
+    });
+    gather(posters.collect()).await
 }
 
 async fn gather(

@@ -43,8 +43,16 @@ pub(crate) enum Error {
         #[source]
         source: std::io::Error,
     },
+    #[error("reading figures")]
+    Read(#[source] std::io::Error),
     #[error("figures as JSON")]
     Json(#[source] serde_json::Error),
+    #[error("drawing")]
+    Plot(#[source] plotters::drawing::DrawingAreaErrorKind<std::io::Error>),
+    #[error("the floor needs a Postgres: --database or EVENTPULSE_BENCH_DATABASE_URL")]
+    NoDatabase,
+    #[error("{table} has no row to copy: let w2 run for a second first")]
+    NothingToCopy { table: &'static str },
     #[error("a task of the bench panicked")]
     Panic(#[source] tokio::task::JoinError),
 }

@@ -10,7 +10,7 @@ use rdkafka::{
     client::DefaultClientContext,
     producer::{DeliveryFuture, FutureProducer, FutureRecord},
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sqlx::{PgPool, postgres::PgPoolOptions};
 
 use crate::{Servers, error::Error};
@@ -29,15 +29,16 @@ const ALERTS: u64 = 40_000;
 const IN_FLIGHT: usize = 10_000;
 
 /// Alerts a second that each could take if it had nothing else to do.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Floor {
     pub(crate) postgres: f64,
     pub(crate) kafka: f64,
 }
 
 pub(crate) async fn measure(servers: &Servers) -> Result<Floor, Error> {
+    let database = servers.database.as_deref().ok_or(Error::NoDatabase)?;
     Ok(Floor {
-        postgres: postgres(&servers.database).await?,
+        postgres: postgres(database).await?,
         kafka: kafka(&servers.kafka).await?,
     })
 }

@@ -2,10 +2,13 @@
 //! run: what Postgres and Kafka alone take for the same rows and bytes.
 
 mod alerts;
+mod compare;
 mod drive;
 mod error;
 mod floor;
+mod grow;
 mod latency;
+mod plot;
 mod report;
 mod sight;
 mod usage;
@@ -13,18 +16,26 @@ mod workload;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::{
     error::Error,
+    grow::Databases,
+    plot::Picture,
     report::Report,
     workload::{Bench, Storm},
 };
 
 /// Loads the services, and prints throughput, latency, CPU and memory beside the machine's floor.
 #[derive(Debug, Parser)]
-#[command(name = "eventpulse-bench", version)]
+#[command(
+    name = "eventpulse-bench",
+    version,
+    args_conflicts_with_subcommands = true
+)]
 struct Args {
+    #[command(subcommand)]
+    also: Option<Also>,
     /// Workloads, in this order
     #[arg(
         long,
@@ -45,11 +56,35 @@ struct Args {
     /// Longest wait for the last event, once nothing is posted any more
     #[arg(long, default_value_t = 120)]
     patience: u64,
-    /// Also writes the figures there
+    /// Also writes the figures there, a line for each run; `-`: to standard output, the table to
+    /// standard error
     #[arg(long)]
     json: Option<PathBuf>,
+    /// Name of what is measured, written beside the figures
+    #[arg(long, default_value = "here")]
+    label: String,
+    /// Alerts that are stored before, written beside the figures
+    #[arg(long, default_value_t = 0)]
+    size: u64,
     #[command(flatten)]
     servers: Servers,
+}
+
+#[derive(Debug, Subcommand)]
+enum Also {
+    /// Fills the databases with what so many alerts of the past would have left
+    Grow {
+        alerts: u64,
+        #[command(flatten)]
+        databases: Databases,
+    },
+    /// Reads figures, a line each, and sets versions side by side
+    Compare,
+    /// Reads figures, a line each, and writes them as SVG
+    Plot {
+        #[arg(value_enum)]
+        picture: Picture,
+    },
 }
 
 /// Where everything is.
@@ -86,8 +121,8 @@ struct Servers {
     )]
     kafka: String,
     /// A Postgres for the floor: a table is made there, and dropped
-    #[arg(long, env = "EVENTPULSE_BENCH_DATABASE_URL")]
-    database: String,
+    #[arg(long, env = "EVENTPULSE_BENCH_DATABASE_URL", hide_env_values = true)]
+    database: Option<String>,
     #[arg(
         long,
         env = "EVENTPULSE_WEBHOOK_TOKEN",
@@ -133,19 +168,50 @@ async fn main() -> ExitCode {
 }
 
 async fn run(args: &Args) -> Result<(), Error> {
+    let input = || compare::read(std::io::stdin().lock());
+    match &args.also {
+        None => measure(args).await,
+        Some(Also::Grow { alerts, databases }) => grow::grow(databases, *alerts).await,
+        Some(Also::Compare) => {
+            println!("{}", compare::table(&input()?));
+            Ok(())
+        }
+        Some(Also::Plot { picture }) => {
+            println!("{}", plot::svg(*picture, &input()?).map_err(Error::Plot)?);
+            Ok(())
+        }
+    }
+}
+
+async fn measure(args: &Args) -> Result<(), Error> {
     let bench = Bench::new(args.servers.clone(), Duration::from_secs(args.patience))?;
-    let mut report = Report::default();
+    let mut report = Report {
+        label: args.label.clone(),
+        size: args.size,
+        ..Report::default()
+    };
     let outcome = work(args, &bench, &mut report).await;
     // what was measured before something failed is told all the same
-    println!("{}", report.table());
-    if let Some(path) = &args.json {
-        let text = serde_json::to_string_pretty(&report).map_err(Error::Json)?;
-        std::fs::write(path, text).map_err(|source| Error::Write {
-            path: path.clone(),
-            source,
-        })?;
-    }
+    tell(args, &report)?;
     outcome
+}
+
+fn tell(args: &Args, report: &Report) -> Result<(), Error> {
+    let Some(path) = &args.json else {
+        println!("{}", report.table());
+        return Ok(());
+    };
+    let line = serde_json::to_string(report).map_err(Error::Json)?;
+    if path.as_os_str() == "-" {
+        eprintln!("{}", report.table());
+        println!("{line}");
+        return Ok(());
+    }
+    println!("{}", report.table());
+    std::fs::write(path, line + "\n").map_err(|source| Error::Write {
+        path: path.clone(),
+        source,
+    })
 }
 
 async fn work(args: &Args, bench: &Bench, report: &mut Report) -> Result<(), Error> {

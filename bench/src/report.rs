@@ -3,20 +3,24 @@
 use std::collections::BTreeMap;
 
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{floor::Floor, latency::Quantiles, usage::Cost};
 
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Report {
+    /// What was measured: a version, for instance.
+    pub(crate) label: String,
+    /// Alerts that were stored before.
+    pub(crate) size: u64,
     pub(crate) floor: Option<Floor>,
     pub(crate) runs: Vec<Run>,
 }
 
 /// One workload.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Run {
-    pub(crate) workload: &'static str,
+    pub(crate) workload: String,
     /// Accepted.
     pub(crate) alerts: u64,
     /// Of them that opened an incident.
@@ -32,13 +36,21 @@ pub(crate) struct Run {
     pub(crate) post_ms: Option<Quantiles>,
     /// Webhook due to incident visible.
     pub(crate) way_ms: Option<Quantiles>,
-    pub(crate) costs: BTreeMap<&'static str, Cost>,
+    /// Alerts a second that were to be posted, where the load is paced.
+    pub(crate) rate: Option<u32>,
+    pub(crate) costs: BTreeMap<String, Cost>,
 }
 
 impl Run {
     /// Alerts a second from the first post until everything was stored.
-    fn rate(&self) -> f64 {
+    pub(crate) fn stored_a_second(&self) -> f64 {
         self.alerts as f64 / self.drained_seconds
+    }
+
+    /// Milliseconds of all cores for an alert, whoever used them.
+    pub(crate) fn cpu_ms(&self) -> Option<f64> {
+        let machine = self.costs.get("machine")?;
+        Some(machine.cpu_seconds * 1000.0 / self.alerts as f64)
     }
 }
 
@@ -58,7 +70,7 @@ impl Report {
         ]);
         for run in &self.runs {
             table.add_row([
-                run.workload.to_owned(),
+                run.workload.clone(),
                 run.alerts.to_string(),
                 posted(run),
                 self.beside_floor(run),
@@ -80,7 +92,7 @@ impl Report {
 
     /// A rate, and its ratio to the lower floor where every alert leaves all its rows.
     fn beside_floor(&self, run: &Run) -> String {
-        let rate = run.rate();
+        let rate = run.stored_a_second();
         match self.floor {
             Some(floor) if run.alerts == run.incidents => {
                 format!("{rate:.0} ({:.2} of Postgres)", rate / floor.postgres)
@@ -105,7 +117,7 @@ fn quantiles(of: Option<Quantiles>) -> String {
     )
 }
 
-fn costs(costs: &BTreeMap<&'static str, Cost>) -> String {
+fn costs(costs: &BTreeMap<String, Cost>) -> String {
     let lines: Vec<String> = costs
         .iter()
         .map(|(name, cost)| format!("{name}: {:.1}, {:.0}", cost.cpu_seconds, cost.rss_mib))

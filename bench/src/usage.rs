@@ -2,13 +2,13 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{Servers, error::Error};
 
 /// What a workload cost one service.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Cost {
     pub(crate) cpu_seconds: f64,
     /// Largest that was seen, in MiB.
@@ -127,7 +127,7 @@ impl Watch {
         })
     }
 
-    pub(crate) async fn end(self) -> Result<BTreeMap<&'static str, Cost>, Error> {
+    pub(crate) async fn end(self) -> Result<BTreeMap<String, Cost>, Error> {
         self.stop.send_replace(true);
         let peaks = self.task.await.map_err(Error::Panic)?;
         let everything = Cost {
@@ -135,14 +135,14 @@ impl Watch {
             rss_mib: 0.0,
         };
         // Postgres, Kafka, the registry and the bench itself are the rest of it
-        let mut costs = BTreeMap::from([("machine", everything)]);
+        let mut costs = BTreeMap::from([("machine".to_owned(), everything)]);
         for (name, url) in self.servers.all() {
             let after = cpu(&Look::at(url).await?);
             let cost = Cost {
                 cpu_seconds: after - self.before.get(name).copied().unwrap_or_default(),
                 rss_mib: peaks.get(name).copied().unwrap_or_default() / f64::from(1 << 20),
             };
-            costs.insert(name, cost);
+            costs.insert(name.to_owned(), cost);
         }
         Ok(costs)
     }

@@ -1,7 +1,7 @@
 //! The workloads.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -14,7 +14,7 @@ use crate::{
     latency::Latencies,
     report::Run,
     sight::Sight,
-    usage::{Look, Watch},
+    usage::{Cost, Look, Watch},
 };
 
 /// Alerts of a body, where they come in bulk.
@@ -105,8 +105,11 @@ impl Bench {
         let watch = Watch::begin(&self.servers).await?;
         let sent = Arc::<Mutex<HashMap<u64, Instant>>>::default();
         let began = Instant::now();
-        let note = |n, due| {
-            sent.lock().expect("no writer panics").insert(n, due);
+        let note = {
+            let sent = Arc::clone(&sent);
+            move |n, due| {
+                sent.lock().expect("no writer panics").insert(n, due);
+            }
         };
         let driven = drive::paced(&self.servers, &mix, posting, rate, note).await?;
         let posted = began.elapsed();
@@ -128,7 +131,7 @@ impl Bench {
             incidents,
             (posted, took),
             costs,
-            Some(ways),
+            Some((rate, ways)),
         ))
     }
 
@@ -227,11 +230,13 @@ fn run(
     driven: Driven,
     incidents: u64,
     (posted, took): (Duration, Duration),
-    costs: std::collections::BTreeMap<&'static str, crate::usage::Cost>,
-    ways: Option<Latencies>,
+    costs: BTreeMap<String, Cost>,
+    paced: Option<(u32, Latencies)>,
 ) -> Run {
+    let (rate, ways) = paced.unzip();
     Run {
-        workload: name,
+        workload: name.to_owned(),
+        rate,
         alerts: driven.alerts,
         incidents,
         bytes: driven.bytes,
