@@ -2,9 +2,6 @@
 
 use std::process::ExitCode;
 
-#[global_allocator]
-static ALLOCATOR: service_kit::Allocator = service_kit::Allocator;
-
 fn main() -> ExitCode {
     service_kit::main::<action_runner::Config>(action_runner::run)
 }

@@ -64,8 +64,6 @@ pub use http::Problem;
 pub use kit::{Kit, Parts};
 pub use lifecycle::main;
 pub use metrics::Metrics;
-/// For `#[global_allocator]` of a service: with the C library's a third of its time went into it.
-pub use mimalloc::MiMalloc as Allocator;
 pub use run::run;
 pub use service::{Origin, Outgoing, Position, Record, Saved, Service, Trace, Work};
 pub use supervise::Worker;
