@@ -109,7 +109,8 @@ impl App {
             labels: Some(HashMap::from(labels)),
             healthcheck: Some(HealthConfig {
                 test: Some(vec!["CMD-SHELL".to_owned(), healthy.to_owned()]),
-                interval: Some(SECOND / 2),
+                // each look is a process in the container: a dozen replicas at two a second are a core
+                interval: Some(SECOND),
                 timeout: Some(2 * SECOND),
                 retries: Some(2),
                 ..HealthConfig::default()

@@ -174,7 +174,8 @@ impl Host {
         };
         let check = HealthConfig {
             test: Some(["CMD", "/replica", "check"].map(str::to_owned).to_vec()),
-            interval: Some(200_000_000),
+            // each look is a process in the container: at five a second they took half of two cores
+            interval: Some(1_000_000_000),
             timeout: Some(2_000_000_000),
             retries: Some(2),
             ..HealthConfig::default()
