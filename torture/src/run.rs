@@ -81,6 +81,7 @@ pub async fn run(plan: &Plan) -> Result<Report> {
     let healed = Instant::now();
     let rested = calm_down(&arena, &senders, plan.patience).await;
     let converged = rested.is_ok().then(|| healed.elapsed());
+    nemesis.wake_registry().await?;
     eprintln!("reading what is left, and checking it");
     senders.end().await?;
     let (evidence, judgement) = judge(&arena, &senders.world, &senders.book).await?;

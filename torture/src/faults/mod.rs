@@ -189,10 +189,15 @@ impl Nemesis {
         for edge in &self.arena.edges {
             edge.heal();
         }
+        containers::tidy(&self.arena).await
+    }
+
+    /// What is left is read with the registry: it answers once this returns.
+    pub async fn wake_registry(&self) -> Result<()> {
         if let Some(what) = process::wake_registry(&self.arena).await? {
             self.note(Kind::RegistryDies, what, true);
         }
-        containers::tidy(&self.arena).await
+        Ok(())
     }
 
     fn note(&self, kind: Kind, what: String, worked: bool) {

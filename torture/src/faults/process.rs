@@ -126,23 +126,30 @@ pub(super) async fn part_freezes(
     Ok(Some(format!("{name} frozen for {frozen:?}")))
 }
 
+/// A registry that starts beside everything else on two cores may take two minutes.
+const ALONE: Duration = Duration::from_secs(150);
+
 /// A registry that was started while its broker was away answers 500 until it is started again, and
 /// nobody but a person does that. What was done, if it was so.
 pub(super) async fn wake_registry(arena: &Arena) -> Result<Option<String>> {
     let url = format!("{}/subjects", arena.places.registry());
+    // one that starts takes connections before it answers on them
+    let client = reqwest::Client::builder()
+        .timeout(Duration::from_secs(5))
+        .build()?;
     let answers = async || {
-        let answer = reqwest::get(&url).await?;
+        let answer = client.get(&url).send().await?;
         ensure!(answer.status().is_success(), "{url}: {}", answer.status());
         Ok(())
     };
     let what = "the registry to answer";
-    let alone = patiently(Duration::from_secs(60), what, answers).await;
+    let alone = patiently(ALONE, what, answers).await;
     let Err(why) = alone else {
         return Ok(None);
     };
     let part = arena.parts["registry"].lock().await;
     part.kill().await?;
     part.start().await?;
-    patiently(Duration::from_secs(120), what, answers).await?;
+    patiently(2 * ALONE, what, answers).await?;
     Ok(Some(format!("it had to be started again to heal: {why:#}")))
 }
