@@ -20,6 +20,16 @@ const ID: &str = "gen_random_uuid()";
 /// Derived, as the ids of a correlation's rows in different tables are the same text.
 const KEY: &str = "'service=' || n";
 
+// what every service has
+const INBOX: Table = Table {
+    name: "inbox_events",
+    columns: &[("event_id", ID)],
+};
+const KEYS: Table = Table {
+    name: "outbox_keys",
+    columns: &[("key", "convert_to(n, 'UTF8')")],
+};
+
 const INGEST: &[Table] = &[
     Table {
         name: "alerts",
@@ -31,16 +41,10 @@ const INGEST: &[Table] = &[
             ("resolve_reason", "'notified'"),
         ],
     },
-    Table {
-        name: "outbox_keys",
-        columns: &[("key", "convert_to(n, 'UTF8')")],
-    },
+    KEYS,
 ];
 const RULES: &[Table] = &[
-    Table {
-        name: "inbox_events",
-        columns: &[("event_id", ID)],
-    },
+    INBOX,
     Table {
         name: "series",
         columns: &[("alert_id", ID)],
@@ -59,16 +63,10 @@ const RULES: &[Table] = &[
             ("incident_id", ID),
         ],
     },
-    Table {
-        name: "outbox_keys",
-        columns: &[("key", "convert_to(n, 'UTF8')")],
-    },
+    KEYS,
 ];
 const INCIDENT_STORE: &[Table] = &[
-    Table {
-        name: "inbox_events",
-        columns: &[("event_id", ID)],
-    },
+    INBOX,
     Table {
         name: "incidents",
         columns: &[

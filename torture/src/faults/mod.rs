@@ -85,7 +85,6 @@ pub enum Kind {
 /// One that was done.
 #[derive(Clone, Debug, Serialize)]
 pub struct Done {
-    /// When it was over.
     pub at: String,
     pub kind: Kind,
     /// What was done, or why it could not be.
@@ -130,10 +129,11 @@ impl Nemesis {
     }
 
     async fn strike(self: Arc<Self>, kind: Kind, mut dice: Dice) {
+        let at = chrono::Utc::now().to_rfc3339();
         match self.inflict(kind, &mut dice).await {
-            Ok(Some(what)) => self.note(kind, what, true),
+            Ok(Some(what)) => self.note(at, kind, what, true),
             Ok(None) => {} // it is broken already
-            Err(error) => self.note(kind, format!("{error:#}"), false),
+            Err(error) => self.note(at, kind, format!("{error:#}"), false),
         }
     }
 
@@ -194,14 +194,14 @@ impl Nemesis {
 
     /// What is left is read with the registry: it answers once this returns.
     pub async fn wake_registry(&self) -> Result<()> {
+        let at = chrono::Utc::now().to_rfc3339();
         if let Some(what) = process::wake_registry(&self.arena).await? {
-            self.note(Kind::RegistryDies, what, true);
+            self.note(at, Kind::RegistryDies, what, true);
         }
         Ok(())
     }
 
-    fn note(&self, kind: Kind, what: String, worked: bool) {
-        let at = chrono::Utc::now().to_rfc3339();
+    fn note(&self, at: String, kind: Kind, what: String, worked: bool) {
         let done = Done {
             at,
             kind,
