@@ -79,11 +79,10 @@ pub async fn run(plan: &Plan) -> Result<Report> {
     eprintln!("no more faults: healing, and waiting for everything to come to rest");
     nemesis.heal().await?;
     let healed = Instant::now();
-    let rested = calm_down(&arena, &senders, plan.patience).await;
+    let rested = calm_down(&arena, &mut senders, plan.patience).await;
     let converged = rested.is_ok().then(|| healed.elapsed());
     nemesis.wake_registry().await?;
     eprintln!("reading what is left, and checking it");
-    senders.end().await?;
     let (evidence, judgement) = judge(&arena, &senders.world, &senders.book).await?;
 
     supervised.cancel();
@@ -140,9 +139,17 @@ async fn last(duration: Duration, nemesis: &Nemesis) {
 }
 
 /// Everything is ready again, everything was told, and nothing is under way.
-async fn calm_down(arena: &Arena, senders: &Senders, patience: Duration) -> Result<()> {
-    arena.fleet.ready(HEALING).await?;
-    senders.finish(patience).await?;
+///
+/// The senders end before the rest: an alert that nobody ever told to fire is not waited for, and a
+/// group that still fires tells its end with the next repetition.
+async fn calm_down(arena: &Arena, senders: &mut Senders, patience: Duration) -> Result<()> {
+    let told = async {
+        arena.fleet.ready(HEALING).await?;
+        senders.finish(patience).await
+    }
+    .await;
+    senders.end().await?;
+    told?;
     rest(arena, patience).await
 }
 

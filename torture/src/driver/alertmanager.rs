@@ -85,7 +85,7 @@ impl Pair {
         }
     }
 
-    /// Runs every group of both members until `stop`.
+    /// Runs every group of both members until `stop`; a flush that is under way comes to its end.
     pub async fn run(self: Arc<Self>, groups: usize, dice: &mut Dice, stop: CancellationToken) {
         let loops = (0..MEMBERS).flat_map(|member| (0..groups).map(move |group| (member, group)));
         let loops: Vec<_> = loops
@@ -142,7 +142,6 @@ impl Pair {
             next = Instant::now() + interval;
             lives.mark_unchanged();
             tokio::select! {
-                () = stop.cancelled() => return,
                 _ = lives.changed() => {}
                 () = self.flush(member, group, &mut dice) => {}
             }
