@@ -15,6 +15,8 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
+use tokio::time::timeout;
+
 use crate::{Error, Metrics, config::DatabaseArgs};
 
 /// How long a request waits for a connection before it is told to come again. Half of the ten
@@ -50,7 +52,7 @@ pub(crate) fn pool(args: &DatabaseArgs, service: &str) -> Result<PgPool, Error> 
                 Ok(true)
             })
         })
-        .after_release(|connection, _| Box::pin(clean(connection)))
+        .after_release(|connection, _| Box::pin(within(clean(connection))))
         .connect_lazy_with(options);
     Ok(pool)
 }
@@ -63,6 +65,13 @@ fn options(args: &DatabaseArgs, service: &str) -> Result<PgConnectOptions, Error
             reason: crate::error::chain(&error),
         })?;
     Ok(options.application_name(&format!("eventpulse-{service}")))
+}
+
+/// A connection without an answer is closed: it would be lent to nobody and count for ever.
+async fn within(
+    cleaning: impl Future<Output = Result<bool, sqlx::Error>>,
+) -> Result<bool, sqlx::Error> {
+    timeout(ACQUIRE, cleaning).await.unwrap_or(Ok(false))
 }
 
 /// Rolls back what a cancelled `begin()` left open on a connection that comes back

@@ -5,8 +5,11 @@
 
 use shared_events::{Envelope, EventId, ids::dead_letter_id};
 
+use sha2::{Digest, Sha256};
+
 use crate::{
     Poison, Trace,
+    error::storable,
     kafka::{Cluster, RECORD_LIMIT},
     service::{Outgoing, Payload},
 };
@@ -20,6 +23,10 @@ const PREFIX: &str = "ep.dlq.";
 const OVERHEAD: usize = 50_000;
 /// A reason is cut to this many bytes.
 const REASON_LIMIT: usize = 1024;
+/// Longest key that the outbox has an index entry for, with room for the topic.
+const KEY_LIMIT: usize = 1024;
+/// The key that the record had, when its letter has another.
+pub const KEY: &str = "ep.dlq.key";
 
 /// A record as it was delivered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -75,10 +82,19 @@ pub fn letter(cluster: &Cluster, topic: &str, raw: &Raw, poison: &Poison) -> Out
     if let Some(timestamp) = raw.timestamp {
         added.push(("timestamp", timestamp.to_string()));
     }
-    let added = added
+    let mut added: Vec<(String, Vec<u8>)> = added
         .into_iter()
-        .map(|(name, value)| (format!("{PREFIX}{name}"), value.into_bytes()));
+        .map(|(name, value)| (format!("{PREFIX}{name}"), value.into_bytes()))
+        .collect();
     let whole = raw.size() + OVERHEAD <= RECORD_LIMIT;
+    let key = if raw.key.len() > KEY_LIMIT {
+        if whole {
+            added.push((KEY.to_owned(), raw.key.clone()));
+        }
+        Sha256::digest(&raw.key).to_vec()
+    } else {
+        raw.key.clone()
+    };
     let (headers, value) = if whole {
         // a letter of a letter speaks of the last death only; and it is redriven anew
         let kept = raw
@@ -87,14 +103,14 @@ pub fn letter(cluster: &Cluster, topic: &str, raw: &Raw, poison: &Poison) -> Out
             .filter(|(name, _)| !name.starts_with(PREFIX) && name != REDRIVE);
         (kept.cloned().chain(added).collect(), raw.value.clone())
     } else {
-        (added.collect(), Vec::new())
+        (added, Vec::new())
     };
     Outgoing {
         id: dead_letter_id(topic, raw.partition, raw.offset, consumer),
         topic: cluster.dead_letter_topic(topic),
-        key: raw.key.clone(),
+        key,
         payload: Payload::Raw {
-            event_type: raw.header("ce_type").unwrap_or("unknown").to_owned(),
+            event_type: storable(raw.header("ce_type").unwrap_or("unknown")),
             headers,
             value,
         },
@@ -160,6 +176,23 @@ mod tests {
         assert_eq!(find("ep.dlq.timestamp").as_deref(), Some("17"));
         assert_eq!(find("ep.dlq.error").expect("why").len(), 1024);
         assert_eq!(find(REDRIVE), None);
+    }
+
+    #[test]
+    fn what_no_column_holds_is_replaced_and_kept_beside() {
+        let strange = Raw {
+            key: vec![7; 5000],
+            headers: vec![("ce_type".into(), b"x\0y".to_vec())],
+            ..raw()
+        };
+        let (letter, headers, _) = dead(&strange);
+        assert_eq!(letter.key.len(), 32);
+        assert!(headers.contains(&(KEY.to_owned(), strange.key)));
+        assert!(headers.contains(&strange.headers[0]));
+        let Payload::Raw { event_type, .. } = letter.payload else {
+            panic!("a letter is raw");
+        };
+        assert_eq!(event_type, "x\u{fffd}y");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What can go wrong in the shell, and what to do about it.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 /// What the shell does with a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +31,11 @@ impl Poison {
             reason: chain(error),
         }
     }
+}
+
+/// `text` as a column can hold it: Postgres has no NUL in text.
+pub(crate) fn storable(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
 }
 
 /// `error: cause: cause of the cause`.
@@ -90,7 +95,7 @@ pub enum Error {
     OutboxFull { depth: i64, limit: i64 },
     /// More is asked than is got done: what came before has waited for too long.
     #[error("busy: the first of those who wait has waited for {} ms", .waited.as_millis())]
-    Busy { waited: std::time::Duration },
+    Busy { waited: Duration },
     /// A task of the shell ended with a panic.
     #[error("{task} panicked")]
     Panic { task: Cow<'static, str> },
@@ -122,6 +127,15 @@ impl Error {
         move |source| Self::Database { doing, source }
     }
 
+    /// No answer of the database for so long: the outcome is unknown, and its connection is of no use.
+    pub(crate) fn silence(doing: impl Into<Cow<'static, str>>, limit: Duration) -> Self {
+        let doing = doing.into();
+        let reason = format!("no answer in {} s", limit.as_secs());
+        let source = std::io::Error::new(std::io::ErrorKind::TimedOut, reason);
+        let source = sqlx::Error::Io(source);
+        Self::Database { doing, source }
+    }
+
     /// Wraps a Kafka failure with what was being done.
     pub fn kafka(
         doing: impl Into<Cow<'static, str>>,
@@ -130,12 +144,15 @@ impl Error {
         move |source| Self::Kafka { doing, source }
     }
 
-    /// What to do about it. SQLSTATE classes 22 (data) and 23 (constraint) are the input's fault.
+    /// What to do about it. SQLSTATE classes 22 (data), 23 (constraint) and 54 (larger than a row, an
+    /// index entry or a parameter may be) are the input's fault.
     #[must_use]
     pub fn class(&self) -> Class {
         match self {
             Self::Database { source, .. } => match sqlstate(source) {
-                Some(code) if code.starts_with("22") || code.starts_with("23") => Class::Park,
+                Some(code) if ["22", "23", "54"].iter().any(|of| code.starts_with(of)) => {
+                    Class::Park
+                }
                 Some(_) | None => Class::Retry,
             },
             Self::Raced { .. }

@@ -6,7 +6,7 @@ use shared_events::EventId;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::{Error, Position};
+use crate::{Error, Position, error::storable};
 
 /// One event to claim.
 #[derive(Clone, Debug)]
@@ -46,7 +46,10 @@ pub(crate) async fn claim(
     let topics: Vec<String> = claims.iter().map(|c| c.position.topic.clone()).collect();
     let partitions: Vec<i32> = claims.iter().map(|c| c.position.partition).collect();
     let offsets: Vec<i64> = claims.iter().map(|c| c.position.offset).collect();
-    let errors: Vec<Option<String>> = claims.iter().map(|c| c.dead.clone()).collect();
+    let errors: Vec<Option<String>> = claims
+        .iter()
+        .map(|c| c.dead.as_deref().map(storable))
+        .collect();
     let new = sqlx::query_scalar!(
         r#"
         INSERT INTO inbox_events (event_id, topic, partition, kafka_offset, status, error)
@@ -80,12 +83,13 @@ pub(crate) async fn bury(
     if ids.is_empty() {
         return Ok(());
     }
+    let errors: Vec<String> = errors.iter().map(|error| storable(error)).collect();
     sqlx::query!(
         "UPDATE inbox_events SET status = 'dead', error = buried.error
          FROM UNNEST($1::uuid[], $2::text[]) AS buried (id, error)
          WHERE event_id = buried.id",
         ids,
-        errors
+        &errors
     )
     .execute(conn)
     .await

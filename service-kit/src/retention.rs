@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sqlx::PgPool;
+use sqlx::{Connection, PgPool};
 
 use crate::{Error, Kit, Service, Worker, clock::Ticker, config::RetentionArgs};
 
@@ -25,7 +25,8 @@ pub(crate) fn worker<S: Service>(kit: &Kit<S>) -> Worker {
             let keep = &kit.0.args.retention;
             let mut ticker = Ticker::new(rest(keep), kit.shutdown().clone());
             while ticker.tick().await {
-                turn_days(kit.pool(), keep.sent_retention).await?;
+                // what cannot be made or dropped now keeps nothing from being forgotten
+                let turned = turn_days(kit.pool(), keep.sent_retention).await;
                 let mut more = true;
                 while more && !kit.shutdown().is_cancelled() {
                     more = forget_sent(kit.pool(), keep.sent_retention).await? == AT_ONCE;
@@ -33,6 +34,7 @@ pub(crate) fn worker<S: Service>(kit: &Kit<S>) -> Worker {
                         more |= forget_handled(kit.pool(), keep).await? == AT_ONCE;
                     }
                 }
+                turned?;
             }
             Ok(())
         }
@@ -46,14 +48,23 @@ fn rest(keep: &RetentionArgs) -> Duration {
 }
 
 async fn turn_days(pool: &PgPool, keep: Duration) -> Result<(), Error> {
+    let connection = pool.acquire().await;
+    // not of the pool any more: its statements may take as long as it takes to look through all that
+    // was sent on the first day, once for each day that is made, until that is forgotten
+    let mut connection = connection.map_err(Error::database("connecting"))?.detach();
+    sqlx::raw_sql("SET statement_timeout = '10min'")
+        .execute(&mut connection)
+        .await
+        .map_err(Error::database("setting a limit"))?;
     let dropped = sqlx::query_scalar!(
         "SELECT turn_outbox_sent(make_interval(secs => $1), $2)",
         keep.min(LONGEST).as_secs_f64(),
         AHEAD
     )
-    .fetch_one(pool)
+    .fetch_one(&mut connection)
     .await
     .map_err(Error::database("making and dropping days of outbox_sent"))?;
+    drop(connection.close().await);
     if let Some(days @ 1..) = dropped {
         tracing::info!(days, "sent events were forgotten");
     }

@@ -6,13 +6,20 @@
 //! client disconnects. So every transaction runs in a task of its own, which is joined, never
 //! cancelled; and the pool rolls back on release.
 
+use std::time::Duration;
+
 use futures::future::BoxFuture;
 use sqlx::{Connection, PgConnection, PgPool};
+use tokio::time::timeout;
 
 use crate::Error;
 
 /// How often a transaction is run again after a deadlock, a serialization failure or a race.
 const RERUNS: usize = 20;
+
+/// How long a transaction may take. The server ends statements of its own accord; but a server, or a way
+/// to it, that vanishes between our last packet and its answer is never missed by the connection.
+const SILENCE: Duration = Duration::from_secs(30);
 
 /// Runs `work` between `BEGIN` and `COMMIT`, again after a deadlock, serialization failure or race.
 ///
@@ -32,7 +39,12 @@ where
             .map_err(Error::database("waiting for a connection"))?;
         let mut reruns = 0;
         loop {
-            match once(&mut connection, &mut work).await {
+            let Ok(outcome) = timeout(SILENCE, once(&mut connection, &mut work)).await else {
+                // never back to the pool, which would wait for its answer, too
+                drop(connection.detach());
+                return Err(Error::silence("a transaction", SILENCE));
+            };
+            match outcome {
                 Err(error) if error.reruns() && reruns < RERUNS => {
                     reruns += 1;
                     tracing::debug!(reruns, error = %crate::error::chain(&error), "transaction reruns");

@@ -1,8 +1,11 @@
 //! The relay's SQL, on connections of its own.
 
+use std::time::Duration;
+
 use rdkafka::error::KafkaError;
 use sqlx::{
-    PgPool,
+    PgConnection, PgPool, Postgres,
+    pool::PoolConnection,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
@@ -106,8 +109,31 @@ impl Failures {
     }
 }
 
+/// How long one look or mark may take, all of its statements.
+pub(super) const SILENCE: Duration = Duration::from_secs(20);
+
 #[derive(Clone, Debug)]
 pub(super) struct Store(PgPool);
+
+/// A connection that goes back to the pool only by [`Lent::give_back`]: one whose statement failed, or
+/// was given up for want of an answer, is closed. The pool would wait for that answer, too.
+struct Lent(Option<PoolConnection<Postgres>>);
+
+impl Lent {
+    fn connection(&mut self) -> &mut PgConnection {
+        self.0.as_mut().expect("lent until it is given back")
+    }
+
+    fn give_back(mut self) {
+        drop(self.0.take());
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        drop(self.0.take().map(PoolConnection::detach));
+    }
+}
 
 impl Store {
     /// Two connections: one reads while the other marks.
@@ -138,8 +164,15 @@ impl Store {
         self.0.close().await;
     }
 
+    async fn lend(&self) -> Result<Lent, Error> {
+        let connection = self.0.acquire().await;
+        let connection = connection.map_err(Error::database("connecting the relay"))?;
+        Ok(Lent(Some(connection)))
+    }
+
     /// The next rows in id order: of each key, none without those before it.
     pub(super) async fn page(&self, filter: &Filter) -> Result<Page, Error> {
+        let mut lent = self.lend().await?;
         let rows = sqlx::query!(
             r#"
             SELECT id AS "id!", topic AS "topic!", key AS "key!", shard AS "shard!",
@@ -172,9 +205,10 @@ impl Store {
             PAGE_ROWS,
             PAGE_BYTES
         )
-        .fetch_all(&self.0)
+        .fetch_all(lent.connection())
         .await
         .map_err(Error::database("reading the outbox"))?;
+        lent.give_back();
         let rows: Vec<Row> = rows
             .into_iter()
             .map(|row| Row {
@@ -198,6 +232,7 @@ impl Store {
     /// Moves acknowledged rows to `outbox_sent`, in one statement.
     pub(super) async fn mark(&self, acks: &Acks) -> Result<(), Error> {
         let acks = acks.by_id();
+        let mut lent = self.lend().await?;
         sqlx::query!(
             "-- No join with the arrays: if the outbox was empty when it was last analysed, every row
              -- of it would be compared with every element. Its place in the sorted ids is bisected.
@@ -213,16 +248,18 @@ impl Store {
             &acks.partitions,
             &acks.offsets
         )
-        .execute(&self.0)
+        .execute(lent.connection())
         .await
         .map_err(Error::database("marking sent events"))?;
+        lent.give_back();
         Ok(())
     }
 
     /// Puts failed rows off, and parks those that were refused too often. Returns the parked.
     pub(super) async fn put_off(&self, failures: &Failures) -> Result<Vec<i64>, Error> {
         let failures = failures.by_id();
-        sqlx::query_scalar!(
+        let mut lent = self.lend().await?;
+        let ids = sqlx::query_scalar!(
             r#"-- no join with the arrays, as in `mark`
                UPDATE outbox_events
                SET not_before = clock_timestamp()
@@ -238,32 +275,38 @@ impl Store {
             &failures.errors,
             REFUSALS
         )
-        .fetch_all(&self.0)
+        .fetch_all(lent.connection())
         .await
-        .map(|ids| ids.into_iter().flatten().collect())
-        .map_err(Error::database("putting off failed events"))
+        .map_err(Error::database("putting off failed events"))?;
+        lent.give_back();
+        Ok(ids.into_iter().flatten().collect())
     }
 
     /// The broker is back: what was put off only for its absence goes at once.
     pub(super) async fn relent(&self, shards: &[i16]) -> Result<(), Error> {
+        let mut lent = self.lend().await?;
         sqlx::query!(
             "UPDATE outbox_events SET not_before = '-infinity'
              WHERE (parked OR not_before > '-infinity')
                AND NOT parked AND attempts = 0 AND shard = ANY($1)",
             shards
         )
-        .execute(&self.0)
+        .execute(lent.connection())
         .await
         .map_err(Error::database("taking up events that were put off"))?;
+        lent.give_back();
         Ok(())
     }
 
     /// A transaction id above that of every transaction that has written an outbox row by now.
     pub(super) async fn barrier(&self) -> Result<i64, Error> {
-        sqlx::query_scalar!(r#"SELECT pg_current_xact_id()::text::bigint AS "xid!""#)
-            .fetch_one(&self.0)
+        let mut lent = self.lend().await?;
+        let xid = sqlx::query_scalar!(r#"SELECT pg_current_xact_id()::text::bigint AS "xid!""#)
+            .fetch_one(lent.connection())
             .await
-            .map_err(Error::database("reading a transaction id"))
+            .map_err(Error::database("reading a transaction id"))?;
+        lent.give_back();
+        Ok(xid)
     }
 
     /// The highest floor up to `candidate`, once every transaction below `barrier` has ended;
@@ -274,6 +317,7 @@ impl Store {
         candidate: i64,
         barrier: i64,
     ) -> Result<Option<i64>, Error> {
+        let mut lent = self.lend().await?;
         let row = sqlx::query!(
             r#"SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint >= $1 AS "ended!",
                       (SELECT id FROM outbox_events
@@ -285,9 +329,10 @@ impl Store {
             &filter.shards,
             &filter.known
         )
-        .fetch_one(&self.0)
+        .fetch_one(lent.connection())
         .await
         .map_err(Error::database("looking for old outbox rows"))?;
+        lent.give_back();
         Ok(row.ended.then(|| row.lowest.map_or(candidate, |id| id - 1)))
     }
 }

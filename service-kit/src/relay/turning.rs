@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::{FutureExt, future::BoxFuture};
 use tokio::{
     sync::mpsc,
-    time::{Instant, MissedTickBehavior, interval, timeout_at},
+    time::{Instant, MissedTickBehavior, interval, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -14,7 +14,7 @@ use super::{
     engine::Engine,
     producer::Report,
     shards::Shards,
-    store::{Acks, Failures, Page, Store},
+    store::{Acks, Failures, Page, SILENCE, Store},
 };
 use crate::{Error, error::chain, failpoint, outbox::SHARDS, pace::Backoff};
 
@@ -159,7 +159,7 @@ impl Turning {
                     barrier,
                     floor: None,
                 };
-                found.page = async {
+                let looking = async {
                     match barrier {
                         Some(Barrier { candidate, xid }) => {
                             found.floor = store.floor(&filter, candidate, xid).await?;
@@ -174,8 +174,9 @@ impl Turning {
                         None => {}
                     }
                     store.page(&filter).await
-                }
-                .await;
+                };
+                let page = within("reading the outbox", looking).await;
+                found.page = page;
                 found
             }
             .boxed(),
@@ -212,7 +213,7 @@ impl Turning {
             let acks = std::mem::take(&mut self.engine.acks);
             self.writing = Some(
                 async move {
-                    let outcome = store.mark(&acks).await;
+                    let outcome = within("marking sent events", store.mark(&acks)).await;
                     failpoint::pass("relay.marked");
                     Written::Acks(acks, outcome)
                 }
@@ -223,15 +224,21 @@ impl Turning {
             let failures = self.engine.failures.clone();
             self.writing = Some(
                 async move {
-                    let outcome = store.put_off(&failures).await;
+                    let putting_off = store.put_off(&failures);
+                    let outcome = within("putting off failed events", putting_off).await;
                     Written::Failures(failures, outcome)
                 }
                 .boxed(),
             );
         } else if std::mem::take(&mut self.engine.recovered) {
             let shards = self.engine.shards.clone();
-            self.writing =
-                Some(async move { Written::Relented(store.relent(&shards).await) }.boxed());
+            self.writing = Some(
+                async move {
+                    let relenting = store.relent(&shards);
+                    Written::Relented(within("taking up events", relenting).await)
+                }
+                .boxed(),
+            );
         }
     }
 
@@ -298,6 +305,15 @@ impl Turning {
         }
         self.engine
     }
+}
+
+/// Of a database that vanished no connection hears: without a limit nothing would be relayed again.
+async fn within<T>(
+    doing: &'static str,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let outcome = timeout(SILENCE, work).await;
+    outcome.unwrap_or_else(|_| Err(Error::silence(doing, SILENCE)))
 }
 
 /// Waits for what is under way, if anything; it stays under way when the wait is given up.

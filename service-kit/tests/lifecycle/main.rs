@@ -1,11 +1,13 @@
 //! Start, supervision and stop of a whole service, its settings and what it writes to its log.
 
 mod database;
+mod door;
 mod logs;
 mod process;
 mod retention;
 mod run;
 mod settings;
+mod silence;
 mod workers;
 
 use std::{net::SocketAddr, time::Duration};

@@ -1,7 +1,6 @@
 //! A whole service: alive before anything else is, ready without Kafka, gone in order.
 
 use std::{
-    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -9,21 +8,16 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use axum::{Router, routing::get};
 use service_kit::{
     Class, Error, Parts, Worker,
     clock::Stopwatch,
     testing::{Database, wait_for},
 };
-use tokio::{
-    io::copy_bidirectional,
-    net::{TcpListener, TcpStream},
-    sync::Notify,
-    task::{JoinHandle, JoinSet},
-};
+use tokio::sync::Notify;
 
-use crate::{PATIENCE, Running, without_kafka};
+use crate::{PATIENCE, Running, door::Door, without_kafka};
 
 fn api() -> Parts {
     Parts {
@@ -49,41 +43,6 @@ async fn without_kafka_and_registry_it_is_ready() -> Result<()> {
     service.stop.cancel();
     service.outcome().await??;
     Ok(())
-}
-
-/// A way to the database that can be shut.
-struct Door {
-    front: SocketAddr,
-    behind: String,
-}
-
-impl Door {
-    /// Shut, on a port of its own, and the database's URL that leads through it.
-    async fn before(database: &Database) -> Result<(Self, String)> {
-        let (_, rest) = database.url.rsplit_once('@').context("a URL with a user")?;
-        let (behind, _) = rest.split_once('/').context("a URL with a database")?;
-        let front = TcpListener::bind("127.0.0.1:0").await?.local_addr()?;
-        let url = database.url.replace(behind, &front.to_string());
-        let behind = behind.to_owned();
-        Ok((Self { front, behind }, url))
-    }
-
-    /// Open until the task is aborted.
-    async fn open(&self) -> Result<JoinHandle<()>> {
-        let listener = TcpListener::bind(self.front).await?;
-        let behind = self.behind.clone();
-        Ok(tokio::spawn(async move {
-            let mut connections = JoinSet::new();
-            while let Ok((mut client, _)) = listener.accept().await {
-                let behind = behind.clone();
-                connections.spawn(async move {
-                    if let Ok(mut server) = TcpStream::connect(behind).await {
-                        drop(copy_bidirectional(&mut client, &mut server).await);
-                    }
-                });
-            }
-        }))
-    }
 }
 
 #[tokio::test]
