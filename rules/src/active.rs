@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use chrono::TimeDelta;
 use service_kit::{Error, Work};
 use sqlx::{PgConnection, PgPool};
 use tokio::sync::watch;
@@ -66,6 +67,13 @@ impl ActiveRules {
     pub(crate) fn file_hash(&self) -> Option<String> {
         let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         files.as_ref().and_then(|files| files.rules_hash.clone())
+    }
+
+    /// How long Action Runner may be silent beyond a deadline.
+    pub(crate) fn action_grace(&self) -> TimeDelta {
+        let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let files = files.as_ref();
+        files.map_or(TimeDelta::zero(), |files| files.policy.action_grace)
     }
 
     /// Targets and policy of this process.

@@ -126,7 +126,7 @@ impl Service for RuleEngine {
         conn: &mut PgConnection,
         moment: Timestamp,
     ) -> Result<Vec<Work<Input>>, Error> {
-        let due = timers::due(conn, moment, 1).await?;
+        let due = timers::due(conn, moment, None, 1).await?;
         let work = |(timer, trace): (Timer, _)| Work::local(timer.id, trace, Input::Timer(timer));
         Ok(due.into_iter().map(work).collect())
     }

@@ -1,5 +1,6 @@
 //! An action has ended: completed, failed, or without news for too long.
 
+use chrono::TimeDelta;
 use shared_events::{
     ActionId, IncidentId,
     action::{ActionCompleted, ActionFailed, ActionKind, Direction, FailureReason},
@@ -49,7 +50,7 @@ fn after_success(draft: &mut Draft<'_>, requested: &Requested) -> Option<String>
     let undone = incident.undone.clone();
     match (requested.verify_within_ms, undone) {
         (Some(within), _) => {
-            let due = draft.at + chrono::TimeDelta::milliseconds(within);
+            let due = draft.at + TimeDelta::milliseconds(within);
             life::verify_at(draft, id, due, (requested.action_id, within));
             Some(sentence::verifies(due))
         }
@@ -91,6 +92,10 @@ pub(super) fn failed(draft: &mut Draft<'_>, action: &ActionFailed) {
             let reason = give_up(draft, &requested, ReasonCode::ActionFailed, &what);
             Said::new(Outcome::ActionFailed, reason)
         }
+        FailureReason::Deadline if never_begun(action, &requested) => {
+            let reason = ask_again(draft, &requested);
+            Said::new(Outcome::ActionFailed, reason)
+        }
         FailureReason::Unhealthy
         | FailureReason::Docker
         | FailureReason::Deadline
@@ -104,6 +109,21 @@ pub(super) fn failed(draft: &mut Draft<'_>, action: &ActionFailed) {
     };
     draft.wake_waiting(&requested.target);
     draft.say_of(rule, said);
+}
+
+/// It came to Action Runner after its deadline, which changed nothing: an outage or a backlog lay in
+/// between, and tells nothing about the step.
+fn never_begun(action: &ActionFailed, requested: &Requested) -> bool {
+    let deadline = requested.requested_at + TimeDelta::milliseconds(requested.timeout_ms);
+    // an undoing is asked for once
+    requested.compensates.is_none() && action.running_replicas.is_none() && deadline <= action.at
+}
+
+/// The step is decided again, by the time of the news and when the cooldown is over.
+fn ask_again(draft: &mut Draft<'_>, requested: &Requested) -> String {
+    life::settle_if_quiet(draft, requested.incident_id);
+    draft.recheck_at(draft.at);
+    sentence::came_late(requested)
 }
 
 /// No news of an action until its deadline and grace had passed.

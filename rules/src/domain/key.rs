@@ -1,10 +1,15 @@
 //! The correlation key: alerts that share it belong to one incident.
 
+use sha2::{Digest, Sha256};
 use shared_events::Labels;
+
+/// Longest key in bytes. It is in indexes, whose entries have at most 2,704 bytes, and Kafka's key.
+const LONGEST: usize = 1024;
 
 /// Canonical `name=value` list of the labels named in `group_by` (sorted), joined by commas. Labels
 /// that the alert does not have, or has empty, are left out. A value with other characters than
-/// letters, digits and `_.:/-` is quoted, so that different labels never make one key.
+/// letters, digits and `_.:/-` is quoted, so that different labels never make one key. What is longer
+/// than 1,024 bytes ends in `~` and the SHA-256 of all of it.
 #[must_use]
 pub fn correlation_key(labels: &Labels, group_by: &[String]) -> String {
     let mut key = String::new();
@@ -22,6 +27,15 @@ pub fn correlation_key(labels: &Labels, group_by: &[String]) -> String {
         } else {
             key.push_str(&format!("{value:?}"));
         }
+    }
+    bounded(key)
+}
+
+fn bounded(mut key: String) -> String {
+    if key.len() > LONGEST {
+        let hash = format!("~{}", hex::encode(Sha256::digest(&key)));
+        key.truncate(key.floor_char_boundary(LONGEST - hash.len()));
+        key.push_str(&hash);
     }
     key
 }
@@ -54,6 +68,16 @@ mod tests {
     fn separators_in_values_do_not_merge_keys() {
         assert_eq!(key(&[("a", "b,c=d")], &["a", "c"]), "a=\"b,c=d\"");
         assert_eq!(key(&[("a", "b"), ("c", "d")], &["a", "c"]), "a=b,c=d");
+    }
+
+    #[test]
+    fn a_long_key_is_cut_and_still_its_own() {
+        let one = key(&[("path", &"é".repeat(1024))], &["path"]);
+        let other = key(&[("path", &format!("{}x", "é".repeat(1024)))], &["path"]);
+        assert!(one.len() <= LONGEST && one.starts_with("path=éé"), "{one}");
+        assert_ne!(one, other);
+        let fits = "a".repeat(LONGEST - "path=".len());
+        assert_eq!(key(&[("path", &fits)], &["path"]), format!("path={fits}"));
     }
 
     proptest! {

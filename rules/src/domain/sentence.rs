@@ -129,8 +129,8 @@ pub(super) fn limit_opened(target: &str, used: usize, limit: u32) -> String {
 
 pub(super) fn limit_reached(target: &str, opened: &Opened) -> String {
     let closing = match target {
-        ALL_TARGETS => "eventpulse limits close".to_owned(),
-        target => format!("eventpulse limits close {target}"),
+        ALL_TARGETS => "eventpulse limits close --reason ..".to_owned(),
+        target => format!("eventpulse limits close {target} --reason .."),
     };
     format!(
         "{} (since {}): nothing more until a person looks, then `{closing}`",
@@ -159,7 +159,7 @@ pub(super) fn limit_closed(target: &str, opened: &Opened, at: Timestamp) -> Stri
 
 pub(super) fn gave_up(incident: &Incident) -> String {
     format!(
-        "the automation gave up on incident {id}: nothing more until it clears, or `eventpulse incident retry {id}`",
+        "the automation gave up on incident {id}: nothing more until it clears, or `eventpulse incident retry {id} --reason ..`",
         id = short(incident.id)
     )
 }
@@ -261,6 +261,13 @@ pub(super) fn superseded(requested: &Requested) -> String {
     format!("{}: replaced by a newer request", change(requested))
 }
 
+pub(super) fn came_late(requested: &Requested) -> String {
+    format!(
+        "{}: came to Action Runner after its deadline, and nothing was changed. It is decided again.",
+        change(requested)
+    )
+}
+
 pub(super) fn failed(requested: &Requested, at: Timestamp, message: &str) -> String {
     let took = span(at - requested.requested_at);
     let cause = cause(message).trim_end_matches('.');
@@ -309,7 +316,7 @@ pub(super) fn gives_up(memory: &Memory, what: &str) -> String {
     let id = short(incident.id);
     match still_firing(memory, incident) {
         Some(firing) => format!(
-            "{what} {firing} Nothing more will be tried until it clears: fix the cause, then `eventpulse incident retry {id}`."
+            "{what} {firing} Nothing more will be tried until it clears: fix the cause, then `eventpulse incident retry {id} --reason ..`."
         ),
         None => format!("{what} No alert fires any more; look at the target."),
     }

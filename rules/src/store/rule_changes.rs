@@ -49,7 +49,8 @@ pub(crate) async fn in_force(executor: impl PgExecutor<'_>) -> Result<Option<Fil
     sqlx::query_as!(
         File,
         "SELECT number, hash, content FROM rule_changes
-         WHERE version IS NOT NULL ORDER BY kafka_offset DESC LIMIT 1"
+         -- by number: offsets begin anew with a topic that was made again
+         WHERE version IS NOT NULL ORDER BY number DESC LIMIT 1"
     )
     .fetch_optional(executor)
     .await

@@ -9,16 +9,20 @@ use uuid::Uuid;
 
 use crate::domain::{Timer, TimerKind};
 
-/// Timers that are due at `now`, the longest due first.
+/// Timers that are due at `now`, the longest due first; of timeouts only those that were set by
+/// `silent_since`, if that is said.
 pub(crate) async fn due(
     executor: impl PgExecutor<'_>,
     now: Timestamp,
+    silent_since: Option<Timestamp>,
     limit: i64,
 ) -> Result<Vec<(Timer, Trace)>, Error> {
     let rows = sqlx::query!(
         "SELECT timer_id, correlation_key, kind, entity, due_at, traceparent, tracestate FROM timers
-         WHERE due_at <= $1 ORDER BY due_at, timer_id LIMIT $2",
+         WHERE due_at <= $1 AND (kind <> 'timeout' OR $2::timestamptz IS NULL OR set_at <= $2)
+         ORDER BY due_at, timer_id LIMIT $3",
         now,
+        silent_since,
         limit
     )
     .fetch_all(executor)

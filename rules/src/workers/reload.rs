@@ -62,7 +62,7 @@ fn ignored(file: Option<&Source>, in_force: Option<&rule_changes::File>) -> Opti
     let (file, in_force) = (file?, in_force?);
     (files::content_hash(&file.text) != in_force.hash).then(|| {
         format!(
-            "{} differs from the rules in force (change {}) and was left alone: rules come from topic `rule`. Apply it with `eventpulse rules apply {}` or PUT /api/v1/rules, or set EVENTPULSE_RULES_SOURCE=file",
+            "{} differs from the rules in force (change {}) and was left alone: rules come from topic `rule`. Apply it with `eventpulse rules apply {} --reason ..` or PUT /api/v1/rules, or set EVENTPULSE_RULES_SOURCE=file",
             file.name, in_force.number, file.name
         )
     })

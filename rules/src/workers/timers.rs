@@ -59,7 +59,8 @@ async fn due(kit: &Kit<RuleEngine>) -> Result<Vec<(Timer, Trace)>, Error> {
         .await
         .map_err(Error::database("connecting"))?;
     let now = kit.database_now(&mut conn).await?;
-    timers::due(&mut *conn, now, AT_ONCE).await
+    let silent_since = now - kit.service().rules.action_grace();
+    timers::due(&mut *conn, now, Some(silent_since), AT_ONCE).await
 }
 
 fn work((timer, trace): (Timer, Trace)) -> Work<Input> {

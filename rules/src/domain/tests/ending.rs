@@ -84,7 +84,7 @@ fn an_action_that_does_not_help_fails_the_incident() {
     assert_eq!(
         message,
         format!(
-            "Load stays high: 4 min after the action was done, no rule has a further step. HighCPU still fires: \"HighCPU: 84 %\". Nothing more will be tried until it clears: fix the cause, then `eventpulse incident retry {id}`."
+            "Load stays high: 4 min after the action was done, no rule has a further step. HighCPU still fires: \"HighCPU: 84 %\". Nothing more will be tried until it clears: fix the cause, then `eventpulse incident retry {id} --reason ..`."
         )
     );
     assert_eq!(world.raise_again("HighCPU", "app", 3), ["gave_up"]);
@@ -207,6 +207,35 @@ fn superseded_neither_undoes_nor_fails() {
     assert_eq!(world.requested().len(), 1);
     assert_eq!(world.incident(KEY).phase, Phase::Open);
     assert!(world.targets["app"].pending.is_none());
+}
+
+/// After an outage of minutes: the alert still fires, and nobody has tried anything.
+#[test]
+fn what_came_too_late_is_asked_again() {
+    let mut world = World::new();
+    world.raise("HighCPU", "app");
+    world.wait(300);
+    assert_eq!(world.too_late(), ["action_failed"]);
+    assert_eq!(world.incident(KEY).phase, Phase::Open);
+    assert_eq!(world.requested().len(), 1);
+    assert_eq!(world.fire_next(), ["fired"]);
+    let again = world.last_requested();
+    assert_eq!(again.desired_replicas, 2);
+    assert!(again.deadline_at > world.now, "{again:?}");
+    world.completed(2);
+    world.resolve("HighCPU", "app");
+    assert_eq!(resolved_as(&world), ReasonCode::AlertsCleared);
+}
+
+#[test]
+fn an_undoing_that_came_too_late_is_not_asked_again() {
+    let mut world = World::new();
+    world.raise("HighCPU", "app");
+    world.failed(FailureReason::Unhealthy);
+    world.wait(300);
+    world.too_late();
+    assert_eq!(failed_as(&world).0, ReasonCode::CompensationFailed);
+    assert_eq!(world.requested().len(), 2);
 }
 
 #[test]

@@ -361,6 +361,16 @@ impl World {
         self.action(&failed(&action, reason, self.now))
     }
 
+    /// Action Runner says that the deadline was over before it heard of the action.
+    pub(super) fn too_late(&mut self) -> Codes {
+        let action = self.last_requested();
+        let mut news = failed(&action, FailureReason::Deadline, self.now);
+        if let ActionEvent::Failed(failed) = &mut news {
+            (failed.running_replicas, failed.previous_replicas) = (None, None);
+        }
+        self.action(&news)
+    }
+
     pub(super) fn raise(&mut self, name: &str, service: &str) -> Codes {
         let event = raised(name, service, 1, 1, self.now);
         self.alert(&event)
