@@ -61,8 +61,7 @@ pub(crate) async fn run(tools: Tools, found: Found) -> Result<(), Error> {
                     target.name = container.target,
                     docker_host = one.docker_host,
                     running = container.running,
-                    "a container of ours belongs to no declared target: is targets.yaml right? `eventpulse target prune {}` removes it",
-                    container.target
+                    "a container of ours belongs to no declared target: is targets.yaml right? `eventpulse target prune` lists such, and removes them with --yes"
                 );
             }
         }

@@ -96,6 +96,8 @@ impl Engine {
             match self.call("connect", CALL, connect).await {
                 Ok(()) => {}
                 Err(error) if connected(&error) => {}
+                // nothing to start; who asked looks again
+                Err(error) if gone(&error, id) => return Ok(()),
                 Err(error) => return Err(error),
             }
         }
@@ -224,7 +226,18 @@ fn connected(error: &Error) -> bool {
     matches!(error, Error::Refused { status: 403 | 409, message, .. } if message.contains("already exists"))
 }
 
-/// 404 is said of a missing container, and by some engines of a missing program in it.
+/// 404 is said of a missing container, and by some engines of a missing program in it; 409 of one
+/// that somebody is removing.
 fn gone(error: &Error, id: &str) -> bool {
-    matches!(error, Error::Refused { status: 404, message, .. } if message.contains("No such container") && message.contains(id))
+    let Error::Refused {
+        status, message, ..
+    } = error
+    else {
+        return false;
+    };
+    match status {
+        404 => message.contains("No such container") && message.contains(id),
+        409 => message.contains("marked for removal"),
+        _ => false,
+    }
 }
