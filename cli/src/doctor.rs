@@ -157,7 +157,8 @@ fn advice(part: &str) -> &'static str {
         "poison" => {
             "a bad deploy, rather than bad data? read its dead letters, then restart the service"
         }
-        "rules" | "targets" => "the file is not valid: `eventpulse rules reload` says where",
+        "rules" => "the file is not valid: `eventpulse rules reload` says where",
+        "targets" => "the file is not valid: `eventpulse target reload` says where",
         "docker" => "is the engine up, and may action-runner use its socket?",
         _ => "its log says more",
     }

@@ -96,6 +96,7 @@ async fn run(cli: Cli) -> Result<(), Error> {
         Command::Action(ActionCommand::Show { id }) => alert::action(&client, output, &id).await,
         Command::Action(command) => list::actions(&client, output, &command).await,
         Command::Target(TargetCommand::Ls) => list::targets(&client, output).await,
+        Command::Target(TargetCommand::Reload) => verbs::reload_targets(&client, output).await,
         Command::Target(TargetCommand::Prune { yes }) => verbs::prune(&client, output, yes).await,
         Command::Why(args) => why::why(&servers, &client, output, &args).await,
         Command::Rules(command) => rules::run(&client, output, &command).await,

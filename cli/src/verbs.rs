@@ -105,12 +105,32 @@ pub(crate) async fn reload(client: &Client, output: Output) -> Result<(), Error>
     let answer = client.post(Server::Rules, "/-/reload", &json!({})).await?;
     let version = output.text(&answer["version"], As::Id);
     let count = output.text(&answer["rules"], As::Text);
-    let words = if answer["unchanged"] == true {
+    let mut words = if answer["unchanged"] == true {
         format!("nothing changed: version {version} with {count} rules is active")
     } else {
         format!("version {version} with {count} rules is active")
     };
+    if let Some(ignored) = answer["ignored"].as_str() {
+        words.push_str("\n  ");
+        words.push_str(ignored);
+    }
     say(output, &answer, &words)
+}
+
+/// `target reload`: first who acts, so that no action comes for a target that is not known there.
+pub(crate) async fn reload_targets(client: &Client, output: Output) -> Result<(), Error> {
+    let mut answers = Map::new();
+    for (name, server) in [
+        ("action_runner", Server::ActionRunner),
+        ("rules", Server::Rules),
+    ] {
+        let answer = client.post(server, "/-/reload", &json!({})).await?;
+        answers.insert(name.to_owned(), answer);
+    }
+    let answers = Value::Object(answers);
+    let targets = output.text(&answers["action_runner"]["targets"], As::Names);
+    let words = format!("Action Runner and Rules have read targets.yaml: {targets}");
+    say(output, &answers, &words)
 }
 
 fn target(what: &What) -> (String, String) {

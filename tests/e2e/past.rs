@@ -36,7 +36,8 @@ async fn rules_change_and_the_past_is_decided_again() -> Result<()> {
         .await;
     stack.at_rest().await;
     reproduced(&cli, &rules).await?;
-    different(&cli, &strict).await
+    different(&cli, &strict).await?;
+    read_again(&stack, &cli).await
 }
 
 /// A first incident, all over, under the rules that the topic began with.
@@ -124,6 +125,28 @@ async fn different(cli: &Cli, strict: &str) -> Result<()> {
     ensure!(one == two, "equal input, and {one} is not {two}");
     let exact = cli.run(&[&strict[..], &["--exact"]].concat()).await?;
     ensure!(exact.code == Some(1), "{exact:?}");
+    Ok(())
+}
+
+/// One more target is known to both who read the file; an edited rules file is told of and left alone.
+async fn read_again(stack: &Stack, cli: &Cli) -> Result<()> {
+    let file = |name: &str| stack.folder.path().join(name);
+    let targets = std::fs::read_to_string(file("targets.yaml"))?;
+    let (_, app) = targets.split_once("targets:\n").context("targets")?;
+    let other = app.replace("name: app", "name: other");
+    std::fs::write(file("targets.yaml"), format!("{targets}{other}"))?;
+    std::fs::copy(file("strict.yaml"), file("rules.yaml"))?;
+    let told = cli.ok(&["target", "reload"]).await?;
+    ensure!(told.contains("app, other"), "{told}");
+    let listed = cli.json(&["target", "ls"]).await?;
+    ensure!(listed.as_array().map(Vec::len) == Some(2), "{listed:#}");
+    let told = cli.ok(&["rules", "reload"]).await?;
+    ensure!(told.contains("was left alone"), "{told}");
+
+    std::fs::write(file("targets.yaml"), "version: 1\ntargets: [{name: app}]\n")?;
+    let refused = cli.run(&["target", "reload"]).await?;
+    ensure!(refused.code == Some(1), "{refused:?}");
+    ensure!(refused.err.contains("targets.yaml"), "{refused:?}");
     Ok(())
 }
 

@@ -47,6 +47,8 @@ pub(crate) enum ActionCommand {
 pub(crate) enum TargetCommand {
     /// Bounds, desired and running replicas, pauses
     Ls,
+    /// Read targets.yaml again, in Action Runner and in Rules; a broken file changes nothing
+    Reload,
     /// Remove managed containers of targets that are not declared any more
     Prune {
         /// Do it; without, only say what would be removed
@@ -118,7 +120,7 @@ pub(crate) enum TopicCommand {
 /// What to print of a topic.
 #[derive(Debug, Args)]
 pub(crate) struct TailArgs {
-    /// alert, incident, action, incident.status, or a dead letter topic: alert.dlq.rules
+    /// alert, incident, action, incident.status, rule, or a dead letter topic: alert.dlq.rules
     pub(crate) topic: String,
     /// From the first message on
     #[arg(long)]

@@ -11,6 +11,7 @@ use rdkafka::{
     message::{Headers, OwnedMessage},
 };
 use serde_json::{Map, Value, json};
+use service_kit::dlq;
 
 use crate::{
     args::Servers,
@@ -53,6 +54,13 @@ impl Letter {
     pub(super) fn header(&self, name: &str) -> Option<String> {
         let (_, value) = self.headers.iter().find(|(found, _)| found == name)?;
         Some(String::from_utf8_lossy(value).into_owned())
+    }
+
+    /// Key of the record that died: its letter has another one if it was too long.
+    pub(super) fn original_key(&self) -> &[u8] {
+        let mut headers = self.headers.iter();
+        let kept = headers.find(|(name, _)| name == dlq::KEY);
+        kept.map_or(&self.key, |(_, key)| key)
     }
 
     /// `ce_id`; a record without one has none.

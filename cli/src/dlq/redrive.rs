@@ -117,7 +117,7 @@ async fn send(
         });
     }
     let record = FutureRecord::to(&topic)
-        .key(&letter.key)
+        .key(letter.original_key())
         .headers(headers)
         .payload(&letter.value);
     let sent = producer.send(record, PATIENCE).await;

@@ -91,7 +91,9 @@ fn applied(output: Output, answer: &Value) -> Result<(), Error> {
             ),
             None => String::new(),
         };
-        format!("{hash} is active as number {number}{place}; `eventpulse rules rollback` undoes it")
+        format!(
+            "{hash} is active as number {number}{place}; `eventpulse rules rollback --reason ..` undoes it"
+        )
     } else {
         format!(
             "{hash} is accepted as number {number}, and not active yet: `eventpulse rules versions` shows when"
@@ -121,7 +123,7 @@ pub(super) async fn versions(client: &Client, output: Output) -> Result<(), Erro
         Column("REMOVED", "/summary/removed", As::Names),
         Column("CHANGED", "/summary/changed", As::Names),
         Column("OFFSET", "/position/offset", As::Text),
-        Column("ERROR", "/error", As::Text),
+        Column("FAULT", "/fault", As::Text),
     ];
     output.list(&items, &columns, "no versions")
 }

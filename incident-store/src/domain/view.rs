@@ -136,7 +136,7 @@ impl Incident {
             Status::Mitigating => self.verification(),
             Status::Failed => Some(Next {
                 step: format!(
-                    "nothing more is tried until its alerts clear; remove the cause, then `eventpulse incident retry {}`",
+                    "nothing more is tried until its alerts clear; remove the cause, then `eventpulse incident retry {} --reason ..`",
                     self.short_id()
                 ),
                 due_at: None,
