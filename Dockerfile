@@ -4,7 +4,7 @@ ARG DEBIAN_IMAGE=debian:bookworm-slim
 
 FROM ${RUST_IMAGE} AS build
 WORKDIR /src
-# Behind a proxy: an untracked folder .build-host/ may hold ca.crt and cargo-config.toml (scripts/build-images).
+# Behind a proxy: an untracked folder .build-host/ may hold ca.crt and cargo-config.toml (scripts/stack).
 COPY Cargo.toml .build-hos[t]/* /build-host/
 RUN if [ -f /build-host/ca.crt ]; then cp /build-host/ca.crt /usr/local/share/ca-certificates/host.crt && update-ca-certificates; fi \
  && if [ -f /build-host/cargo-config.toml ]; then cp /build-host/cargo-config.toml "${CARGO_HOME:-$HOME/.cargo}/config.toml"; fi
