@@ -1,4 +1,4 @@
-//! The one transaction: claim, load, fold, save, emit, advance, commit.
+//! The one transaction: claim and advance, load, fold, save, emit, commit.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -200,7 +200,7 @@ async fn transact<S: Service>(
     undertaker: &Undertaker<'_>,
     conn: &mut PgConnection,
 ) -> Result<Handled<S::Reply>, Error> {
-    let claimed = inbox::claim(conn, &claims(intake)).await?;
+    let claimed = inbox::claim(conn, &claims(intake), intake.progress.as_ref()).await?;
     failpoint::pass("batch.claimed");
     let mut works = fresh(intake, &claimed);
     let mut handled = Handled {
@@ -227,9 +227,6 @@ async fn transact<S: Service>(
     }
     handled.emitted = outgoing.len();
     outbox::emit(conn, &handler.source, outgoing).await?;
-    if let Some(progress) = &intake.progress {
-        inbox::advance(conn, progress).await?;
-    }
     failpoint::pass("batch.written");
     Ok(handled)
 }

@@ -72,7 +72,7 @@ pub struct DatabaseArgs {
     /// File that holds the Postgres URL
     #[arg(long, env = "EVENTPULSE_DATABASE_URL_FILE", value_name = "PATH")]
     pub database_url_file: Option<PathBuf>,
-    /// Connections that this process opens at most
+    /// Connections that this process opens at most for batches, and as many for everything else
     #[arg(
         long,
         env = "EVENTPULSE_DATABASE_CONNECTIONS",

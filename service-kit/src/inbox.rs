@@ -20,12 +20,13 @@ pub struct Claim {
 }
 
 /// Claims events; those that it returns are new here and belong to this transaction. A concurrent
-/// claim of the same event waits for the other transaction's end.
+/// claim of the same event waits for the other transaction's end. Stores `progress` with them.
 pub(crate) async fn claim(
     conn: &mut PgConnection,
     claims: &[Claim],
+    progress: Option<&Progress>,
 ) -> Result<HashSet<Uuid>, Error> {
-    if claims.is_empty() {
+    if claims.is_empty() && progress.is_none() {
         return Ok(HashSet::new());
     }
     let redriven: Vec<Uuid> = claims
@@ -52,6 +53,13 @@ pub(crate) async fn claim(
         .collect();
     let new = sqlx::query_scalar!(
         r#"
+        WITH moved AS (
+            INSERT INTO consumer_offsets (topic, partition, next_offset)
+            SELECT $6, $7, $8 WHERE $6::text IS NOT NULL
+            -- an old owner that finishes late must not turn the offset back
+            ON CONFLICT (topic, partition) DO UPDATE
+            SET next_offset = GREATEST(consumer_offsets.next_offset, excluded.next_offset)
+        )
         INSERT INTO inbox_events (event_id, topic, partition, kafka_offset, status, error)
         SELECT id, topic, partition, kafka_offset,
                CASE WHEN error IS NULL THEN 'done' ELSE 'dead' END, error
@@ -67,6 +75,9 @@ pub(crate) async fn claim(
         &partitions,
         &offsets,
         &errors as &[Option<String>],
+        progress.map(|progress| progress.topic.as_str()),
+        progress.map(|progress| progress.partition),
+        progress.map(|progress| progress.next_offset),
     )
     .fetch_all(conn)
     .await
@@ -105,20 +116,4 @@ pub struct Progress {
     pub partition: i32,
     /// First offset whose effect is not in the database after this batch.
     pub next_offset: i64,
-}
-
-pub(crate) async fn advance(conn: &mut PgConnection, progress: &Progress) -> Result<(), Error> {
-    sqlx::query!(
-        "INSERT INTO consumer_offsets (topic, partition, next_offset) VALUES ($1, $2, $3)
-         -- an old owner that finishes late must not turn the offset back
-         ON CONFLICT (topic, partition) DO UPDATE
-         SET next_offset = GREATEST(consumer_offsets.next_offset, excluded.next_offset)",
-        progress.topic,
-        progress.partition,
-        progress.next_offset
-    )
-    .execute(conn)
-    .await
-    .map_err(Error::database("storing the consumer's offset"))?;
-    Ok(())
 }

@@ -10,7 +10,7 @@ use crate::{
     Error, Health, KitArgs, Metrics, Poison, Service, Work, Worker,
     batch::{self, Handled, Handler, Intake},
     consumer::Watermarks,
-    database,
+    database::{self, Pools},
     http::OpenApiRouter,
     kafka::Cluster,
     relay::Relay,
@@ -21,6 +21,7 @@ pub struct Kit<S: Service>(pub(crate) Arc<Inner<S>>);
 
 pub(crate) struct Inner<S: Service> {
     pub(crate) handler: Handler<S>,
+    pub(crate) pools: Pools,
     pub(crate) args: KitArgs,
     pub(crate) metrics: Metrics,
     pub(crate) health: Health,
@@ -49,7 +50,7 @@ impl<S: Service> Kit<S> {
     /// [`handle`](Self::handle) or [`in_tx`](crate::tx::in_tx).
     #[must_use]
     pub fn pool(&self) -> &PgPool {
-        &self.0.handler.pool
+        &self.0.pools.others
     }
 
     /// The service itself.

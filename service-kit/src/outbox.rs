@@ -17,6 +17,8 @@ use crate::{
     service::{Outgoing, Payload},
 };
 
+/// Header of an event's place among those of its topic, key and source.
+const SEQUENCE: &str = "ce_sequence";
 /// Shards of the outbox; a relay owns whole shards.
 pub const SHARDS: i16 = 16;
 
@@ -109,20 +111,6 @@ pub fn decode_headers(bytes: &[u8]) -> Option<Vec<(String, Vec<u8>)>> {
     )
 }
 
-/// Columns of `outbox_events`, one vector each, for UNNEST.
-#[derive(Default)]
-struct Rows {
-    ids: Vec<Uuid>,
-    topics: Vec<String>,
-    keys: Vec<Vec<u8>>,
-    seqs: Vec<i64>,
-    shards: Vec<i16>,
-    types: Vec<String>,
-    headers: Vec<Vec<u8>>,
-    records: Vec<Option<String>>,
-    payloads: Vec<Vec<u8>>,
-}
-
 /// Writes `outgoing` in its order. The last thing before `COMMIT`: it locks keys.
 pub(crate) async fn emit(
     conn: &mut PgConnection,
@@ -132,63 +120,70 @@ pub(crate) async fn emit(
     if outgoing.is_empty() {
         return Ok(());
     }
-    let mut next = take_sequences(conn, &outgoing).await?;
+    let keys = Keys::of(&outgoing);
     let source = source.to_string();
     let mut rows = Rows::default();
     for event in outgoing {
-        let slot = next
-            .get_mut(&(event.topic.clone(), event.key.clone()))
-            .expect("take_sequences answers for every key of `outgoing`");
-        let seq = *slot;
-        *slot += 1;
-        rows.push(event, seq, &source);
+        rows.push(event, &source);
     }
-    rows.insert(conn).await
+    rows.insert(conn, &keys).await
 }
 
-/// First sequence of each (topic, key), taken and locked in sorted order.
-async fn take_sequences(
-    conn: &mut PgConnection,
-    outgoing: &[Outgoing],
-) -> Result<BTreeMap<(String, Vec<u8>), i64>, Error> {
-    let mut counts: BTreeMap<(String, Vec<u8>), i64> = BTreeMap::new();
-    for event in outgoing {
-        *counts
-            .entry((event.topic.clone(), event.key.clone()))
-            .or_default() += 1;
+/// The distinct (topic, key) of a batch, in the order in which they are locked, and where each event
+/// is among those of its key.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Keys {
+    topics: Vec<String>,
+    keys: Vec<Vec<u8>>,
+    /// Events of each.
+    counts: Vec<i64>,
+    /// Of each event: place of its key, from 1.
+    places: Vec<i32>,
+    /// Of each event: how many of its key come after it.
+    behind: Vec<i64>,
+}
+
+impl Keys {
+    fn of(outgoing: &[Outgoing]) -> Self {
+        let mut members: BTreeMap<(&str, &[u8]), Vec<usize>> = BTreeMap::new();
+        for (at, event) in outgoing.iter().enumerate() {
+            let key = (event.topic.as_str(), event.key.as_slice());
+            members.entry(key).or_default().push(at);
+        }
+        let mut keys = Self {
+            places: vec![0; outgoing.len()],
+            behind: vec![0; outgoing.len()],
+            ..Self::default()
+        };
+        for (place, ((topic, key), events)) in (1..).zip(members) {
+            keys.topics.push(topic.to_owned());
+            keys.keys.push(key.to_owned());
+            keys.counts.push(events.len() as i64);
+            for (behind, at) in (0..).zip(events.into_iter().rev()) {
+                keys.places[at] = place;
+                keys.behind[at] = behind;
+            }
+        }
+        keys
     }
-    let topics: Vec<String> = counts.keys().map(|(topic, _)| topic.clone()).collect();
-    let keys: Vec<Vec<u8>> = counts.keys().map(|(_, key)| key.clone()).collect();
-    let wanted: Vec<i64> = counts.values().copied().collect();
-    let taken = sqlx::query!(
-        r#"
-        INSERT INTO outbox_keys (topic, key, seq)
-        SELECT topic, key, wanted
-        FROM UNNEST($1::text[], $2::bytea[], $3::bigint[]) AS taken (topic, key, wanted)
-        -- C collation: the order in which the caller sorted, the same in every instance
-        ORDER BY topic COLLATE "C", key
-        ON CONFLICT (topic, key) DO UPDATE SET seq = outbox_keys.seq + excluded.seq
-        RETURNING topic, key, seq
-        "#,
-        &topics,
-        &keys,
-        &wanted
-    )
-    .fetch_all(conn)
-    .await
-    .map_err(Error::database("taking outbox sequences"))?;
-    Ok(taken
-        .into_iter()
-        .map(|row| {
-            let key = (row.topic, row.key);
-            let count = counts.get(&key).copied().unwrap_or_default();
-            (key, row.seq - count + 1)
-        })
-        .collect())
+}
+
+/// Columns of `outbox_events`, one vector each, for UNNEST.
+#[derive(Default)]
+struct Rows {
+    ids: Vec<Uuid>,
+    topics: Vec<String>,
+    keys: Vec<Vec<u8>>,
+    shards: Vec<i16>,
+    types: Vec<String>,
+    /// Without the sequence, which is not known yet.
+    headers: Vec<Vec<u8>>,
+    records: Vec<Option<String>>,
+    payloads: Vec<Vec<u8>>,
 }
 
 impl Rows {
-    fn push(&mut self, event: Outgoing, seq: i64, source: &str) {
+    fn push(&mut self, event: Outgoing, source: &str) {
         let Outgoing {
             id,
             topic,
@@ -200,7 +195,6 @@ impl Rows {
         self.shards.push(shard(&topic, &key));
         self.topics.push(topic);
         self.keys.push(key);
-        self.seqs.push(seq);
         match payload {
             Payload::Event {
                 contract,
@@ -221,16 +215,15 @@ impl Rows {
                     dataschema: contract.dataschema(),
                     correlation_id,
                     causation_id,
-                    sequence: seq,
+                    sequence: 0,
                     traceparent: trace.traceparent,
                     tracestate: trace.tracestate,
                 }
                 .to_headers();
                 self.types.push(contract.event_type.to_owned());
+                let but_sequence = headers.iter().filter(|(name, _)| *name != SEQUENCE);
                 self.headers.push(encode_headers(
-                    headers
-                        .iter()
-                        .map(|(name, value)| (*name, value.as_bytes())),
+                    but_sequence.map(|(name, value)| (*name, value.as_bytes())),
                 ));
                 self.records.push(Some(contract.record.clone()));
                 self.payloads.push(datum);
@@ -252,28 +245,56 @@ impl Rows {
         }
     }
 
-    async fn insert(self, conn: &mut PgConnection) -> Result<(), Error> {
+    async fn insert(self, conn: &mut PgConnection, keys: &Keys) -> Result<(), Error> {
         sqlx::query!(
             r#"
+            WITH taken AS (
+                INSERT INTO outbox_keys (topic, key, seq)
+                SELECT topic, key, wanted
+                FROM UNNEST($1::text[], $2::bytea[], $3::bigint[]) AS taken (topic, key, wanted)
+                -- C collation: the order in which the caller sorted, the same in every instance
+                ORDER BY topic COLLATE "C", key
+                ON CONFLICT (topic, key) DO UPDATE SET seq = outbox_keys.seq + excluded.seq
+                RETURNING topic, key, seq
+            ), last AS (
+                SELECT array_agg(seq ORDER BY topic COLLATE "C", key) AS seqs FROM taken
+            ), said AS (
+                SELECT said.*, last.seqs[place] - behind AS key_seq
+                FROM last, UNNEST($4::int[], $5::bigint[], $6::uuid[], $7::text[], $8::bytea[],
+                                  $9::smallint[], $10::text[], $11::bytea[], $12::text[],
+                                  $13::bytea[])
+                     WITH ORDINALITY AS said (place, behind, event_id, topic, key, shard,
+                                              event_type, headers, schema_record, payload, position)
+            )
             INSERT INTO outbox_events
                 (event_id, topic, key, key_seq, shard, event_type, headers, schema_record, payload)
-            SELECT event_id, topic, key, key_seq, shard, event_type, headers, schema_record, payload
-            FROM UNNEST($1::uuid[], $2::text[], $3::bytea[], $4::bigint[], $5::smallint[],
-                        $6::text[], $7::bytea[], $8::text[], $9::bytea[])
-                 WITH ORDINALITY AS said (event_id, topic, key, key_seq, shard, event_type,
-                                          headers, schema_record, payload, position)
-            -- ids are given in this order: within a key, id order is sequence order
+            SELECT event_id, topic, key, key_seq, shard, event_type,
+                   -- as `encode_headers` writes a pair; what is no event of ours has its headers
+                   CASE WHEN schema_record IS NULL THEN headers
+                        ELSE headers || int2send($14::smallint) || convert_to($15, 'UTF8')
+                             || int4send(length(key_seq::text)) || convert_to(key_seq::text, 'UTF8')
+                   END,
+                   schema_record, payload
+            FROM said
+            -- Ids are given in this order: within a key, id order is sequence order. And they are
+            -- given when all keys are locked: the sort takes in everything before the first row.
             ORDER BY position
             "#,
+            &keys.topics,
+            &keys.keys,
+            &keys.counts,
+            &keys.places,
+            &keys.behind,
             &self.ids,
             &self.topics,
             &self.keys,
-            &self.seqs,
             &self.shards,
             &self.types,
             &self.headers,
             &self.records as &[Option<String>],
-            &self.payloads
+            &self.payloads,
+            SEQUENCE.len() as i16,
+            SEQUENCE
         )
         .execute(conn)
         .await

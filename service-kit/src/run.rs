@@ -40,7 +40,7 @@ use crate::{
     batch::Handler,
     clock::{Backoff, Ticker},
     consumer::{self, CatchUp, Consumer, Watermarks},
-    database,
+    database::{self, Pools},
     error::chain,
     http::{self, Desk, Edge, Gate, Limits, Operations},
     kafka::Cluster,
@@ -108,10 +108,10 @@ pub async fn run<S: Service>(
     .await;
     match caught_up {
         Ok(()) => {}
-        Err(Error::Stopping) => return running.finish(Some(kit.pool())).await,
+        Err(Error::Stopping) => return running.finish(Some(&kit.0.pools)).await,
         Err(error) => {
             running.fail(error);
-            return running.finish(Some(kit.pool())).await;
+            return running.finish(Some(&kit.0.pools)).await;
         }
     }
     let own = parts(&kit);
@@ -119,7 +119,7 @@ pub async fn run<S: Service>(
     tracing::info!(service = S::NAME, version = crate::VERSION, "ready");
     running.supervise().await;
     tracing::info!(service = S::NAME, "stopping");
-    running.finish(Some(kit.pool())).await
+    running.finish(Some(&kit.0.pools)).await
 }
 
 async fn start<S: Service>(
@@ -130,12 +130,13 @@ async fn start<S: Service>(
     health: &Health,
     stop: &CancellationToken,
 ) -> Result<Kit<S>, Error> {
-    let pool = database::pool(&args.database, S::NAME)?;
+    let pools = Pools::new(&args.database, S::NAME)?;
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
     let source = loop {
         let attempt = async {
             database::prepare(&args.database, S::NAME, migrator).await?;
-            let mut connection = pool
+            let mut connection = pools
+                .batches
                 .acquire()
                 .await
                 .map_err(Error::database("connecting"))?;
@@ -160,17 +161,18 @@ async fn start<S: Service>(
     };
     health.database(Ok("connected"));
     health.migrations(Ok("applied"));
-    health.watch(pool.clone());
-    database::watch(&pool, metrics);
-    let relay = relay(args, S::NAME, &pool, metrics)?;
-    let watermarks = Watermarks::new(relay.cluster.clone(), pool.clone())?;
+    health.watch(pools.others.clone());
+    database::watch(&pools, metrics);
+    let relay = relay(args, S::NAME, &pools.others, metrics)?;
+    let watermarks = Watermarks::new(relay.cluster.clone(), pools.others.clone())?;
     Ok(Kit(Arc::new(Inner {
         handler: Handler {
             service: Arc::new(service),
-            pool,
+            pool: pools.batches.clone(),
             source,
             wake: Arc::clone(&relay.wake),
         },
+        pools,
         args: args.clone(),
         metrics: metrics.clone(),
         health: health.clone(),

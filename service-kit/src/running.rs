@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use sqlx::PgPool;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Error, Metrics, Worker, clock::Stopwatch, metrics::PartMetrics};
+use crate::{Error, Metrics, Worker, clock::Stopwatch, database::Pools, metrics::PartMetrics};
 
 /// From the signal to the end of requests, consumer and workers.
 const INTAKE: Duration = Duration::from_secs(6);
@@ -82,8 +81,8 @@ impl Running {
         }
     }
 
-    /// Stops intake, then outflow, then the pool.
-    pub(crate) async fn finish(mut self, pool: Option<&PgPool>) -> Result<(), Error> {
+    /// Stops intake, then outflow, then the pools.
+    pub(crate) async fn finish(mut self, pools: Option<&Pools>) -> Result<(), Error> {
         self.stop.cancel();
         let watch = Stopwatch::start();
         while let Ok(Some(ended)) =
@@ -103,8 +102,8 @@ impl Running {
             self.ended(ended);
         }
         self.outflow.shutdown().await;
-        if let Some(pool) = pool {
-            drop(tokio::time::timeout(CLOSE, pool.close()).await);
+        if let Some(pools) = pools {
+            drop(tokio::time::timeout(CLOSE, pools.close()).await);
         }
         match self.failure {
             Some(error) => Err(error),

@@ -173,8 +173,11 @@ impl Lanes {
         }
     }
 
+    /// In ascending order.
     pub(super) fn known(&self) -> Vec<i64> {
-        self.known.iter().copied().collect()
+        let mut known: Vec<i64> = self.known.iter().copied().collect();
+        known.sort_unstable();
+        known
     }
 
     pub(super) fn len(&self) -> usize {
