@@ -40,10 +40,14 @@ pub(crate) struct Pools {
 
 impl Pools {
     pub(crate) fn new(args: &DatabaseArgs, service: &str) -> Result<Self, Error> {
-        let batches = [("plan_cache_mode", "force_generic_plan")];
+        let options = bounded(args, service)?;
+        let generic = [("plan_cache_mode", "force_generic_plan")];
+        // transactions on these are `in_tx`'s alone, which is never cancelled: none is left open
+        let batches = pool(args).connect_lazy_with(options.clone().options(generic));
+        let others = pool(args).after_release(|connection, _| Box::pin(within(clean(connection))));
         Ok(Self {
-            batches: pool(args, service, &batches)?,
-            others: pool(args, service, &[])?,
+            batches,
+            others: others.connect_lazy_with(options),
         })
     }
 
@@ -52,9 +56,8 @@ impl Pools {
     }
 }
 
-fn pool(args: &DatabaseArgs, service: &str, settings: &[(&str, &str)]) -> Result<PgPool, Error> {
-    let options = options(args, service)?.options(settings.iter().copied());
-    let options = options.options([
+fn bounded(args: &DatabaseArgs, service: &str) -> Result<PgConnectOptions, Error> {
+    let options = options(args, service)?.options([
         ("statement_timeout", "5s"),
         ("lock_timeout", "2s"),
         ("idle_in_transaction_session_timeout", "10s"),
@@ -64,7 +67,11 @@ fn pool(args: &DatabaseArgs, service: &str, settings: &[(&str, &str)]) -> Result
         ("enable_seqscan", "off"),
         ("jit", "off"),
     ]);
-    let pool = PgPoolOptions::new()
+    Ok(options)
+}
+
+fn pool(args: &DatabaseArgs) -> PgPoolOptions {
+    PgPoolOptions::new()
         .max_connections(args.database_connections)
         .min_connections(KEPT)
         .acquire_timeout(ACQUIRE)
@@ -77,9 +84,6 @@ fn pool(args: &DatabaseArgs, service: &str, settings: &[(&str, &str)]) -> Result
                 Ok(true)
             })
         })
-        .after_release(|connection, _| Box::pin(within(clean(connection))))
-        .connect_lazy_with(options);
-    Ok(pool)
 }
 
 fn options(args: &DatabaseArgs, service: &str) -> Result<PgConnectOptions, Error> {
