@@ -83,8 +83,11 @@ impl Report {
         }
         let floor = self.floor.map_or_else(String::new, |floor| {
             format!(
-                "floor, alerts/s: Postgres alone {:.0}, Kafka alone {:.0} (a storm uses both, and more)\n",
-                floor.postgres, floor.kafka
+                "floor, alerts/s: Postgres alone {:.0}, Kafka alone {:.0} (a storm uses both, and more)\n\
+                 floor, way ms p50/p99/max of one alert at a time, three commits and two records: {}\n",
+                floor.postgres,
+                floor.kafka,
+                quantiles(floor.way_ms)
             )
         });
         format!("{floor}{table}")
