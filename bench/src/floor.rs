@@ -43,7 +43,7 @@ pub(crate) struct Floor {
     pub(crate) postgres: f64,
     /// The same of Kafka.
     pub(crate) kafka: f64,
-    /// The way of one alert through nothing but three commits and two topics.
+    /// The way of one alert through nothing but three commits and two records.
     #[serde(default)]
     pub(crate) way_ms: Option<Quantiles>,
 }

@@ -27,6 +27,9 @@ const KEPT: u32 = 4;
 /// A connection that rested longer is tried before it is lent.
 const RESTED: Duration = Duration::from_secs(1);
 
+/// Settings of the connections that batches run on.
+pub(crate) const BATCHES: [(&str, &str); 1] = [("plan_cache_mode", "force_generic_plan")];
+
 /// Connections of a service, by what they are for; each pool connects when first used.
 #[derive(Clone, Debug)]
 pub(crate) struct Pools {
@@ -41,9 +44,8 @@ pub(crate) struct Pools {
 impl Pools {
     pub(crate) fn new(args: &DatabaseArgs, service: &str) -> Result<Self, Error> {
         let options = bounded(args, service)?;
-        let generic = [("plan_cache_mode", "force_generic_plan")];
         // transactions on these are `in_tx`'s alone, which is never cancelled: none is left open
-        let batches = pool(args).connect_lazy_with(options.clone().options(generic));
+        let batches = pool(args).connect_lazy_with(options.clone().options(BATCHES));
         let others = pool(args).after_release(|connection, _| Box::pin(within(clean(connection))));
         Ok(Self {
             batches,

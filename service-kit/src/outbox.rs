@@ -277,7 +277,7 @@ impl Rows {
                    schema_record, payload
             FROM said
             -- Ids are given in this order: within a key, id order is sequence order. And they are
-            -- given when all keys are locked: the sort takes in everything before the first row.
+            -- given when all keys are locked: `last` takes in every key before there is a first row.
             ORDER BY position
             "#,
             &keys.topics,
@@ -315,6 +315,41 @@ mod tests {
         assert_eq!(back[0], ("ce_id".to_owned(), b"x".to_vec()));
         assert_eq!(back[1], ("empty".to_owned(), Vec::new()));
         assert_eq!(decode_headers(&bytes[..bytes.len() - 1]), None);
+    }
+
+    fn said(topic: &str, key: &str) -> Outgoing {
+        Outgoing {
+            id: shared_events::EventId(Uuid::nil()),
+            topic: topic.to_owned(),
+            key: key.into(),
+            payload: Payload::Raw {
+                event_type: String::new(),
+                headers: Vec::new(),
+                value: Vec::new(),
+            },
+            trace: crate::Trace::default(),
+        }
+    }
+
+    #[test]
+    fn events_count_down_to_the_last_of_their_key() {
+        let keys = Keys::of(&[
+            said("b", "1"),
+            said("a", "1"),
+            said("b", "1"),
+            said("a", "0"),
+        ]);
+        let locked: Vec<_> = keys.topics.iter().zip(&keys.keys).collect();
+        let sorted = [("a", b"0"), ("a", b"1"), ("b", b"1")];
+        for ((topic, key), (sorted_topic, sorted_key)) in locked.iter().zip(sorted) {
+            assert_eq!(
+                (topic.as_str(), key.as_slice()),
+                (sorted_topic, &sorted_key[..])
+            );
+        }
+        assert_eq!((locked.len(), &*keys.counts), (3, &[1, 1, 2][..]));
+        assert_eq!(keys.places, [3, 2, 3, 1]);
+        assert_eq!(keys.behind, [1, 0, 0, 0]);
     }
 
     #[test]

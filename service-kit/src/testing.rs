@@ -9,8 +9,9 @@ use rdkafka::{
     client::DefaultClientContext,
 };
 use sqlx::{
-    AssertSqlSafe, Connection, Executor, PgConnection, PgPool, migrate::Migrator,
-    postgres::PgPoolOptions,
+    AssertSqlSafe, Connection, Executor, PgConnection, PgPool,
+    migrate::Migrator,
+    postgres::{PgConnectOptions, PgPoolOptions},
 };
 use uuid::Uuid;
 
@@ -87,9 +88,12 @@ impl Database {
             .rsplit_once('/')
             .expect("the URL ends with a database");
         let url = format!("{base}/{name}");
+        // with the plans that a service's batches run with
+        let options: PgConnectOptions = url.parse().expect("the URL is the server's");
+        let options = options.options(crate::database::BATCHES);
         let pool = PgPoolOptions::new()
             .max_connections(8)
-            .connect(&url)
+            .connect_with(options)
             .await
             .expect("connecting to the database just created");
         for migrator in [&crate::MIGRATOR].iter().chain(migrators) {

@@ -4,7 +4,7 @@
 //! `BEGIN` and its bookkeeping, the pooled connection goes back with a transaction open, and the
 //! next borrower's writes run inside it and can be lost. HTTP drops a handler's future whenever a
 //! client disconnects. So every transaction runs in a task of its own, which is joined, never
-//! cancelled; and the pool rolls back on release.
+//! cancelled; and the pool that is not for batches alone rolls back on release.
 
 use std::time::Duration;
 

@@ -81,14 +81,14 @@ impl<S: Service> CatchUp<'_, S> {
 
     async fn attempt(&self) -> Result<(), Error> {
         let mut conn = self
-            .handler
-            .pool
+            .watermarks
+            .pool()
             .acquire()
             .await
             .map_err(Error::database("waiting for a connection"))?;
         while let Some(restoration) = restore::open(&mut conn).await? {
             // one instance at a time; the lock ends with the connection, too
-            let options = self.handler.pool.connect_options();
+            let options = self.watermarks.pool().connect_options();
             let mut lock = PgConnection::connect_with(&options)
                 .await
                 .map_err(Error::database("connecting"))?;
@@ -115,7 +115,7 @@ impl<S: Service> CatchUp<'_, S> {
         } = restoration;
         tracing::warn!(%incarnation_before, %incarnation, "the database was restored: catching up");
         self.registry.load().await?;
-        let pool = &self.handler.pool;
+        let pool = self.watermarks.pool();
         let waiting = waiting(pool).await?;
         let (lacked, ends) =
             lacked::<S>(pool, self.cluster, self.watermarks, *incarnation_before).await?;
@@ -153,8 +153,8 @@ impl<S: Service> CatchUp<'_, S> {
         loop {
             let due = {
                 let mut conn = self
-                    .handler
-                    .pool
+                    .watermarks
+                    .pool()
                     .acquire()
                     .await
                     .map_err(Error::database("waiting for a connection"))?;

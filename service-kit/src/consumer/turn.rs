@@ -366,7 +366,7 @@ async fn find_starts<S: Service>(shared: Arc<Shared<S>>, generation: u64, places
     // given up by aborting the task
     let never = CancellationToken::new();
     loop {
-        let pool = &shared.handler.pool;
+        let pool = shared.watermarks.pool();
         match starts(pool, &shared.consumer, &shared.watermarks, &places).await {
             Ok(starts) => {
                 drop(shared.commands.send(Command::Start(generation, starts)));

@@ -44,6 +44,11 @@ impl std::fmt::Debug for Watermarks {
 }
 
 impl Watermarks {
+    /// For looks at the database that may be given up: batches keep theirs to their ends.
+    pub(super) fn pool(&self) -> &PgPool {
+        &self.0.pool
+    }
+
     /// For the topics of `cluster` as far as the database behind `pool` has them.
     ///
     /// # Errors

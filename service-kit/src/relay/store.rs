@@ -148,6 +148,8 @@ impl Store {
             ("enable_seqscan", "off"),
             ("enable_bitmapscan", "off"),
             ("enable_sort", "off"),
+            // held keys are looked up one by one, however few there were at the last analysis
+            ("enable_material", "off"),
             ("enable_hashjoin", "off"),
             ("enable_mergejoin", "off"),
             ("max_parallel_workers_per_gather", "0"),
