@@ -73,6 +73,12 @@ pub(crate) async fn live_through(engine: &Engine) -> Result<HashMap<EventId, Wor
                 _ => completed(&action, 60 + turn),
             };
             let work = log.lock().await.action(event);
+            // an action ends once: of two ends of one id and other times, the map would keep the one
+            // that had no effect
+            if known.lock().await.contains_key(&work.id) {
+                tokio::task::yield_now().await;
+                continue;
+            }
             note(std::slice::from_ref(&work)).await;
             engine.handle(Intake::local(vec![work])).await?;
         }
