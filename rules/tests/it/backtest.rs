@@ -1,6 +1,6 @@
 //! The recorded past, decided again in memory.
 
-use std::sync::Arc;
+use std::{collections::hash_map::Entry, sync::Arc};
 
 use anyhow::Result;
 use rules::{
@@ -45,9 +45,9 @@ async fn past(engine: &Engine) -> Result<Recorded> {
     let input = Input::Action(Arc::new(last.clone()));
     let last = record(&last, "/action-runner/two", (999, 999), input);
     // it may have ended long before
-    if !known.contains_key(&last.id) {
+    if let Entry::Vacant(free) = known.entry(last.id) {
         engine.handle(Intake::local(vec![last.clone()])).await?;
-        known.insert(last.id, last);
+        free.insert(last);
     }
     // commands may have come before there was any timer
     let first = engine.timers().await?.into_iter().take(1);
