@@ -37,6 +37,7 @@ pub mod http;
 pub mod inbox;
 pub mod kafka;
 pub mod kit;
+pub mod lender;
 pub mod lifecycle;
 pub mod metrics;
 pub mod outbox;

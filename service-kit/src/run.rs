@@ -135,12 +135,10 @@ async fn start<S: Service>(
     let source = loop {
         let attempt = async {
             database::prepare(&args.database, S::NAME, migrator).await?;
-            let mut connection = pools
-                .batches
-                .acquire()
-                .await
-                .map_err(Error::database("connecting"))?;
-            Source::read(&mut connection, S::NAME).await
+            let mut lent = pools.batches.lend().await?;
+            let source = Source::read(lent.connection(), S::NAME).await?;
+            lent.keep();
+            Ok::<_, Error>(source)
         };
         let error = tokio::select! {
             () = stop.cancelled() => return Err(Error::Stopping),
@@ -168,7 +166,7 @@ async fn start<S: Service>(
     Ok(Kit(Arc::new(Inner {
         handler: Handler {
             service: Arc::new(service),
-            pool: pools.batches.clone(),
+            connections: pools.batches.clone(),
             source,
             wake: Arc::clone(&relay.wake),
         },

@@ -82,7 +82,7 @@ impl Engine {
         engine.rules.looked();
         let handler = Handler {
             service: Arc::new(engine),
-            pool: database.pool.clone(),
+            connections: database.pool.clone().into(),
             source,
             wake: Arc::default(),
         };

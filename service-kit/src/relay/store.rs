@@ -4,13 +4,12 @@ use std::time::Duration;
 
 use rdkafka::error::KafkaError;
 use sqlx::{
-    PgConnection, PgPool, Postgres,
-    pool::PoolConnection,
+    PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
 use super::lanes::Row;
-use crate::Error;
+use crate::{Error, lender::Lender};
 
 /// Rows of one page.
 const PAGE_ROWS: i64 = 1024;
@@ -114,27 +113,7 @@ impl Failures {
 pub(super) const SILENCE: Duration = Duration::from_secs(20);
 
 #[derive(Clone, Debug)]
-pub(super) struct Store(PgPool);
-
-/// A connection that goes back to the pool only by [`Lent::give_back`]: one whose statement failed, or
-/// was given up for want of an answer, is closed. The pool would wait for that answer, too.
-struct Lent(Option<PoolConnection<Postgres>>);
-
-impl Lent {
-    fn connection(&mut self) -> &mut PgConnection {
-        self.0.as_mut().expect("lent until it is given back")
-    }
-
-    fn give_back(mut self) {
-        drop(self.0.take());
-    }
-}
-
-impl Drop for Lent {
-    fn drop(&mut self) {
-        drop(self.0.take().map(PoolConnection::detach));
-    }
-}
+pub(super) struct Store(Lender);
 
 impl Store {
     /// Two connections: one reads while the other marks.
@@ -155,27 +134,20 @@ impl Store {
             ("max_parallel_workers_per_gather", "0"),
             ("jit", "off"),
         ]);
-        Self(
-            PgPoolOptions::new()
-                .max_connections(2)
-                .test_before_acquire(false)
-                .connect_lazy_with(options),
-        )
+        let pool = PgPoolOptions::new()
+            .max_connections(2)
+            .test_before_acquire(false)
+            .connect_lazy_with(options);
+        Self(pool.into())
     }
 
     pub(super) async fn close(&self) {
         self.0.close().await;
     }
 
-    async fn lend(&self) -> Result<Lent, Error> {
-        let connection = self.0.acquire().await;
-        let connection = connection.map_err(Error::database("connecting the relay"))?;
-        Ok(Lent(Some(connection)))
-    }
-
     /// The next rows in id order: of each key, none without those before it.
     pub(super) async fn page(&self, filter: &Filter) -> Result<Page, Error> {
-        let mut lent = self.lend().await?;
+        let mut lent = self.0.lend().await?;
         let rows = sqlx::query!(
             r#"
             SELECT id AS "id!", topic AS "topic!", key AS "key!", shard AS "shard!",
@@ -213,7 +185,7 @@ impl Store {
         .fetch_all(lent.connection())
         .await
         .map_err(Error::database("reading the outbox"))?;
-        lent.give_back();
+        lent.keep();
         let rows: Vec<Row> = rows
             .into_iter()
             .map(|row| Row {
@@ -237,7 +209,7 @@ impl Store {
     /// Moves acknowledged rows to `outbox_sent`, in one statement.
     pub(super) async fn mark(&self, acks: &Acks) -> Result<(), Error> {
         let acks = acks.by_id();
-        let mut lent = self.lend().await?;
+        let mut lent = self.0.lend().await?;
         sqlx::query!(
             "-- No join with the arrays: if the outbox was empty when it was last analysed, every row
              -- of it would be compared with every element. Its place in the sorted ids is bisected.
@@ -256,14 +228,14 @@ impl Store {
         .execute(lent.connection())
         .await
         .map_err(Error::database("marking sent events"))?;
-        lent.give_back();
+        lent.keep();
         Ok(())
     }
 
     /// Puts failed rows off, and parks those that were refused too often. Returns the parked.
     pub(super) async fn put_off(&self, failures: &Failures) -> Result<Vec<i64>, Error> {
         let failures = failures.by_id();
-        let mut lent = self.lend().await?;
+        let mut lent = self.0.lend().await?;
         let ids = sqlx::query_scalar!(
             r#"-- no join with the arrays, as in `mark`
                UPDATE outbox_events
@@ -283,13 +255,13 @@ impl Store {
         .fetch_all(lent.connection())
         .await
         .map_err(Error::database("putting off failed events"))?;
-        lent.give_back();
+        lent.keep();
         Ok(ids.into_iter().flatten().collect())
     }
 
     /// The broker is back: what was put off only for its absence goes at once.
     pub(super) async fn relent(&self, shards: &[i16]) -> Result<(), Error> {
-        let mut lent = self.lend().await?;
+        let mut lent = self.0.lend().await?;
         sqlx::query!(
             "UPDATE outbox_events SET not_before = '-infinity'
              WHERE (parked OR not_before > '-infinity')
@@ -299,18 +271,18 @@ impl Store {
         .execute(lent.connection())
         .await
         .map_err(Error::database("taking up events that were put off"))?;
-        lent.give_back();
+        lent.keep();
         Ok(())
     }
 
     /// A transaction id above that of every transaction that has written an outbox row by now.
     pub(super) async fn barrier(&self) -> Result<i64, Error> {
-        let mut lent = self.lend().await?;
+        let mut lent = self.0.lend().await?;
         let xid = sqlx::query_scalar!(r#"SELECT pg_current_xact_id()::text::bigint AS "xid!""#)
             .fetch_one(lent.connection())
             .await
             .map_err(Error::database("reading a transaction id"))?;
-        lent.give_back();
+        lent.keep();
         Ok(xid)
     }
 
@@ -322,7 +294,7 @@ impl Store {
         candidate: i64,
         barrier: i64,
     ) -> Result<Option<i64>, Error> {
-        let mut lent = self.lend().await?;
+        let mut lent = self.0.lend().await?;
         let row = sqlx::query!(
             r#"SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint >= $1 AS "ended!",
                       (SELECT id FROM outbox_events
@@ -338,7 +310,7 @@ impl Store {
         .fetch_one(lent.connection())
         .await
         .map_err(Error::database("looking for old outbox rows"))?;
-        lent.give_back();
+        lent.keep();
         Ok(row.ended.then(|| row.lowest.map_or(candidate, |id| id - 1)))
     }
 }

@@ -195,7 +195,7 @@ pub(crate) async fn handler(pool: &PgPool) -> Result<Handler<Counter>> {
     let mut connection = pool.acquire().await?;
     Ok(Handler {
         service: Arc::new(Counter),
-        pool: pool.clone(),
+        connections: pool.into(),
         source: Source::read(&mut connection, Counter::NAME).await?,
         wake: Arc::default(),
     })

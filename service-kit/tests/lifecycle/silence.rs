@@ -1,6 +1,6 @@
 //! A database that vanishes between our last packet and its answer ends no connection.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Result;
 use futures::FutureExt;
@@ -9,11 +9,12 @@ use service_kit::{
     testing::{Database, wait_for},
     tx::in_tx,
 };
+use sqlx::postgres::PgPoolOptions;
 use tokio::{sync::Semaphore, time::timeout};
 
 use crate::{
     PATIENCE,
-    database::{CONNECTIONS, all, pool_through},
+    database::{CONNECTIONS, all},
     door::Door,
 };
 
@@ -24,13 +25,17 @@ async fn one(conn: &mut sqlx::PgConnection) -> Result<i32, Error> {
         .map_err(Error::database("asking"))
 }
 
-/// As many as the pool has connections; none of them is ever answered.
+/// As many as the pool has connections; none of them is ever answered. The pool waits for the answer of
+/// what comes back to it, as that of batches does.
 #[tokio::test]
 async fn transactions_without_an_answer_end_and_others_follow() -> Result<()> {
     let database = Database::fresh(&[]).await;
     let (door, url) = Door::before(&database).await?;
     let open = door.open().await?;
-    let (service, pool) = pool_through(&database, &url).await?;
+    let pool = PgPoolOptions::new()
+        .max_connections(CONNECTIONS)
+        .acquire_timeout(Duration::from_secs(5))
+        .connect_lazy(&url)?;
     let (begun, go_on) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
     let hung: Vec<_> = (0..CONNECTIONS)
         .map(|_| {
@@ -65,8 +70,6 @@ async fn transactions_without_an_answer_end_and_others_follow() -> Result<()> {
         in_tx(&pool, |conn| one(conn).boxed()).await
     });
     assert_eq!(answer.await, 1);
-    service.stop.cancel();
-    service.outcome().await??;
     open.abort();
     Ok(())
 }

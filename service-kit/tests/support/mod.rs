@@ -121,7 +121,7 @@ impl World {
             registry: Registry::new(registry, pool.clone())?,
             handler: Handler {
                 service: Arc::new(Numbers::default()),
-                pool: pool.clone(),
+                connections: pool.clone().into(),
                 source,
                 wake: Arc::new(Notify::new()),
             },
@@ -177,7 +177,7 @@ impl World {
         let health = Health::default();
         let consumer = Consumer {
             handler: Handler {
-                pool,
+                connections: pool.into(),
                 ..self.handler.clone()
             },
             cluster: self.cluster.clone(),
