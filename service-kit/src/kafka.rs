@@ -3,6 +3,9 @@
 //! Every setting that deviates from librdkafka's default stands here with its reason.
 
 use rdkafka::{ClientConfig, ClientContext, consumer::ConsumerContext, error::KafkaError};
+use tokio::sync::oneshot;
+
+use crate::Error;
 
 /// A cluster and this service's names in it.
 #[derive(Clone, Debug)]
@@ -16,6 +19,25 @@ pub struct Cluster {
 /// One record may have this many bytes, headers included: a little below the brokers' default of
 /// `message.max.bytes`.
 pub const RECORD_LIMIT: usize = 1_000_000;
+
+/// Asks a client what it answers only by blocking, for as long as the broker is away. On a thread of its
+/// own: a runtime that ends waits for those that it lent.
+///
+/// # Errors
+/// `asking` panicked, or there can be no further thread.
+pub(crate) async fn ask<T: Send + 'static>(
+    task: &'static str,
+    asking: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Error> {
+    let (tell, told) = oneshot::channel();
+    let spawned = std::thread::Builder::new().spawn(move || drop(tell.send(asking())));
+    if let Err(error) = spawned {
+        return Err(Error::kafka(task)(KafkaError::ClientCreation(
+            error.to_string(),
+        )));
+    }
+    told.await.map_err(|_| Error::Panic { task: task.into() })
+}
 
 impl Cluster {
     /// `brokers`: `host:port` pairs with commas; `prefix`: put before every topic and group.

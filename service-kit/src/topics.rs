@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Error,
     error::chain,
-    kafka::{Cluster, Quiet},
+    kafka::{Cluster, Quiet, ask},
     pace::Backoff,
 };
 
@@ -100,11 +100,7 @@ async fn attempt(cluster: &Cluster, wanted: &[Wanted]) -> Result<(), Error> {
         .map_err(Error::kafka("creating an admin client"))?;
     let existing = {
         let cluster = cluster.clone();
-        tokio::task::spawn_blocking(move || partitions(&cluster))
-            .await
-            .map_err(|_| Error::Panic {
-                task: "reading topic metadata".into(),
-            })??
+        ask("reading topic metadata", move || partitions(&cluster)).await??
     };
     for topic in wanted {
         match existing.get(&topic.topic) {

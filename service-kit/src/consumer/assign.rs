@@ -12,7 +12,7 @@ use super::{
     context::Context,
     watermarks::{Place, Scope, Watermarks},
 };
-use crate::Error;
+use crate::{Error, kafka};
 
 /// How long the broker may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -159,7 +159,7 @@ async fn group_offsets(
     consumer: Arc<StreamConsumer<Context>>,
     places: Vec<Place>,
 ) -> Result<HashMap<Place, i64>, Error> {
-    let ask = move || {
+    let read = move || {
         let mut asked = TopicPartitionList::with_capacity(places.len());
         for (topic, partition) in &places {
             asked.add_partition(topic, *partition);
@@ -174,12 +174,8 @@ async fn group_offsets(
         }
         Ok(offsets)
     };
-    tokio::task::spawn_blocking(ask)
-        .await
-        .map_err(|_| Error::Panic {
-            task: "reading the group's offsets".into(),
-        })?
-        .map_err(Error::kafka("reading the group's offsets"))
+    let doing = "reading the group's offsets";
+    kafka::ask(doing, read).await?.map_err(Error::kafka(doing))
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use tokio::{
 
 use crate::{
     Error,
-    kafka::{Cluster, Quiet},
+    kafka::{Cluster, Quiet, ask},
 };
 
 /// How long the broker may take to answer.
@@ -148,11 +148,7 @@ impl Watermarks {
         at: Offset,
     ) -> Result<HashMap<Place, i64>, Error> {
         let inner = Arc::clone(&self.0);
-        tokio::task::spawn_blocking(move || inner.offsets(scope, at))
-            .await
-            .map_err(|_| Error::Panic {
-                task: "reading watermarks".into(),
-            })?
+        ask("reading watermarks", move || inner.offsets(scope, at)).await?
     }
 
     /// Ends with the next batch that this instance commits after the first poll of it, or after
