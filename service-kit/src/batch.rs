@@ -7,14 +7,13 @@ use std::{
 };
 
 use shared_events::EventId;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, PgPool};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::{
     Class, Error, Poison, failpoint,
     inbox::{self, Claim, Progress},
-    lender::Lender,
     outbox::{self, Source},
     service::{Origin, Outgoing, Service, Work},
     tx::in_tx,
@@ -24,7 +23,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Handler<S> {
     pub service: Arc<S>,
-    pub connections: Lender,
+    pub pool: PgPool,
     pub source: Source,
     /// Rung after each commit that wrote to the outbox.
     pub wake: Arc<Notify>,
@@ -34,7 +33,7 @@ impl<S> Clone for Handler<S> {
     fn clone(&self) -> Self {
         Self {
             service: Arc::clone(&self.service),
-            connections: self.connections.clone(),
+            pool: self.pool.clone(),
             source: self.source.clone(),
             wake: Arc::clone(&self.wake),
         }
@@ -122,7 +121,7 @@ async fn attempt<S: Service>(
     undertaker: &Arc<Undertaker<'static>>,
 ) -> Result<Handled<S::Reply>, Error> {
     let (inner, intake, undertaker) = (handler.clone(), Arc::clone(intake), Arc::clone(undertaker));
-    let handled = in_tx(&handler.connections, move |conn| {
+    let handled = in_tx(&handler.pool, move |conn| {
         let (inner, intake, undertaker) =
             (inner.clone(), Arc::clone(&intake), Arc::clone(&undertaker));
         Box::pin(async move { transact(&inner, &intake, &*undertaker, conn).await })

@@ -17,17 +17,15 @@ use sqlx::{
 
 use tokio::time::timeout;
 
-use crate::{
-    Error, Metrics,
-    config::DatabaseArgs,
-    lender::{Lender, RESTED},
-};
+use crate::{Error, Metrics, config::DatabaseArgs};
 
 /// How long a request waits for a connection before it is told to come again. Half of the ten
 /// seconds that senders wait: on a busy machine a new connection alone can take more than one.
 const ACQUIRE: Duration = Duration::from_secs(5);
 /// Connections that are kept open, so that the first requests need not make them.
 const KEPT: u32 = 4;
+/// A connection that rested longer is tried before it is lent.
+const RESTED: Duration = Duration::from_secs(1);
 
 /// Settings of the connections that batches run on.
 pub(crate) const BATCHES: [(&str, &str); 1] = [("plan_cache_mode", "force_generic_plan")];
@@ -38,7 +36,7 @@ pub(crate) struct Pools {
     /// For batches: they run the same few statements on arrays again and again, each by its keys.
     /// Left to itself the server plans them anew every time, since it takes an array of unknown length
     /// for ten elements and those of a small batch are fewer; that is half of a small batch's time.
-    pub(crate) batches: Lender,
+    pub(crate) batches: PgPool,
     /// For everything else: what is asked with this or that filter needs a plan of its own.
     pub(crate) others: PgPool,
 }
@@ -50,7 +48,7 @@ impl Pools {
         let batches = pool(args).connect_lazy_with(options.clone().options(BATCHES));
         let others = pool(args).after_release(|connection, _| Box::pin(within(clean(connection))));
         Ok(Self {
-            batches: batches.into(),
+            batches,
             others: others.connect_lazy_with(options),
         })
     }
@@ -224,10 +222,9 @@ struct Connections(Pools);
 
 impl Collector for Connections {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
-        let pools = [self.0.batches.pool(), &self.0.others];
+        let pools = [&self.0.batches, &self.0.others];
         let size: i64 = pools.iter().map(|pool| i64::from(pool.size())).sum();
         let idle: usize = pools.iter().map(|pool| pool.num_idle()).sum();
-        let idle = idle + self.0.batches.resting();
         let idle = i64::try_from(idle).unwrap_or(0).min(size);
         let family = Family::<Vec<(&str, &str)>, Gauge>::default();
         for (state, count) in [("idle", idle), ("used", size - idle)] {

@@ -37,7 +37,6 @@ pub mod http;
 pub mod inbox;
 pub mod kafka;
 pub mod kit;
-pub mod lender;
 pub mod lifecycle;
 pub mod metrics;
 pub mod outbox;

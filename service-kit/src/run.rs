@@ -135,10 +135,12 @@ async fn start<S: Service>(
     let source = loop {
         let attempt = async {
             database::prepare(&args.database, S::NAME, migrator).await?;
-            let mut lent = pools.batches.lend().await?;
-            let source = Source::read(lent.connection(), S::NAME).await?;
-            lent.keep();
-            Ok::<_, Error>(source)
+            let mut connection = pools
+                .batches
+                .acquire()
+                .await
+                .map_err(Error::database("connecting"))?;
+            Source::read(&mut connection, S::NAME).await
         };
         let error = tokio::select! {
             () = stop.cancelled() => return Err(Error::Stopping),
@@ -166,7 +168,7 @@ async fn start<S: Service>(
     Ok(Kit(Arc::new(Inner {
         handler: Handler {
             service: Arc::new(service),
-            connections: pools.batches.clone(),
+            pool: pools.batches.clone(),
             source,
             wake: Arc::clone(&relay.wake),
         },

@@ -9,10 +9,10 @@
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use sqlx::{Connection, PgConnection};
+use sqlx::{Connection, PgConnection, PgPool};
 use tokio::time::timeout;
 
-use crate::{Error, lender::Lender};
+use crate::Error;
 
 /// How often a transaction is run again after a deadlock, a serialization failure or a race.
 const RERUNS: usize = 20;
@@ -26,33 +26,30 @@ const SILENCE: Duration = Duration::from_secs(30);
 /// # Errors
 /// Whatever `work` returns, or that the database failed. When `COMMIT` itself failed the outcome
 /// is unknown: callers must be able to do the same work again.
-pub async fn in_tx<T, F>(connections: impl Into<Lender>, mut work: F) -> Result<T, Error>
+pub async fn in_tx<T, F>(pool: &PgPool, mut work: F) -> Result<T, Error>
 where
     T: Send + 'static,
     F: for<'c> FnMut(&'c mut PgConnection) -> BoxFuture<'c, Result<T, Error>> + Send + 'static,
 {
-    let connections = connections.into();
+    let pool = pool.clone();
     let task = tokio::spawn(async move {
-        let mut lent = connections.lend().await?;
+        let mut connection = pool
+            .acquire()
+            .await
+            .map_err(Error::database("waiting for a connection"))?;
         let mut reruns = 0;
         loop {
-            // without an answer it is not handed in: the pool would wait for it, too
-            let outcome = timeout(SILENCE, once(lent.connection(), &mut work))
-                .await
-                .map_err(|_| Error::silence("a transaction", SILENCE))?;
+            let Ok(outcome) = timeout(SILENCE, once(&mut connection, &mut work)).await else {
+                // never back to the pool, which would wait for its answer, too
+                drop(connection.detach());
+                return Err(Error::silence("a transaction", SILENCE));
+            };
             match outcome {
-                Ok(value) => {
-                    lent.keep();
-                    return Ok(value);
-                }
                 Err(error) if error.reruns() && reruns < RERUNS => {
                     reruns += 1;
                     tracing::debug!(reruns, error = %crate::error::chain(&error), "transaction reruns");
                 }
-                Err(error) => {
-                    lent.hand_in();
-                    return Err(error);
-                }
+                outcome => return outcome,
             }
         }
     });

@@ -41,7 +41,7 @@ impl Store {
         let source = Source::read(&mut conn, name).await.expect("an incarnation");
         let handler = Handler {
             service: Arc::new(IncidentStore),
-            connections: pool.clone().into(),
+            pool: pool.clone(),
             source,
             wake: Arc::default(),
         };

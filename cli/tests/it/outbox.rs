@@ -13,7 +13,7 @@ async fn park(store: &Store) {
                 CASE n WHEN 1 THEN 'Message size too large' END
          FROM generate_series(1, 2) AS n",
     )
-    .execute(store.handler.connections.pool())
+    .execute(&store.handler.pool)
     .await
     .expect("two rows");
 }
@@ -85,7 +85,7 @@ async fn a_parked_event_is_shown_retried_and_skipped() {
     );
 
     sqlx::query("UPDATE outbox_events SET parked = true, attempts = 3")
-        .execute(store.handler.connections.pool())
+        .execute(&store.handler.pool)
         .await
         .expect("the other one");
     let retry = [
@@ -98,7 +98,7 @@ async fn a_parked_event_is_shown_retried_and_skipped() {
     let retried = store.cli.run(&retry).await;
     assert!(retried.out.contains("tried again"), "{retried:?}");
     let parked: i64 = sqlx::query_scalar("SELECT count(*) FROM outbox_events WHERE parked")
-        .fetch_one(store.handler.connections.pool())
+        .fetch_one(&store.handler.pool)
         .await
         .expect("a count");
     assert_eq!(parked, 0);
@@ -114,7 +114,7 @@ async fn resend_says_how_much_it_sends() {
                 clock_timestamp(), 0, n
          FROM generate_series(1, 1200) AS n",
     )
-    .execute(store.handler.connections.pool())
+    .execute(&store.handler.pool)
     .await
     .expect("sent events");
     let of = |more: &[&'static str]| {
@@ -136,7 +136,7 @@ async fn resend_says_how_much_it_sends() {
     assert_eq!(sent.code, Some(0), "{sent:?}");
     assert_eq!(sent.json()[0]["events"], 1200, "in three parts");
     let waiting: i64 = sqlx::query_scalar("SELECT count(*) FROM outbox_events")
-        .fetch_one(store.handler.connections.pool())
+        .fetch_one(&store.handler.pool)
         .await
         .expect("a count");
     assert_eq!(waiting, 1200);

@@ -112,7 +112,7 @@ async fn from_the_topics_to_the_api() {
     wait_for("the dead letter", async || {
         let dead: Vec<(String, String)> =
             sqlx::query_as("SELECT topic, error FROM inbox_events WHERE status = 'dead'")
-                .fetch_all(stage.handler.connections.pool())
+                .fetch_all(&stage.handler.pool)
                 .await
                 .map_err(|error| error.to_string())?;
         match dead.as_slice() {

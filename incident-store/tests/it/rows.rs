@@ -47,7 +47,7 @@ fn shuffled<T>(mut items: Vec<T>, seed: u64) -> Vec<T> {
 }
 
 async fn incidents(stage: &Stage, id: IncidentId) -> Vec<incident_store::store::Stored> {
-    list::between(stage.handler.connections.pool(), id.uuid(), id.uuid())
+    list::between(&stage.handler.pool, id.uuid(), id.uuid())
         .await
         .expect("a list")
 }
@@ -106,7 +106,7 @@ async fn rows_are_what_the_domain_says() {
          FROM incidents WHERE incident_id = $1",
     )
     .bind(facts::incident(2).uuid())
-    .fetch_one(stage.handler.connections.pool())
+    .fetch_one(&stage.handler.pool)
     .await
     .expect("a row");
     assert_eq!(row.get::<String, _>("status"), "resolved");
@@ -125,7 +125,7 @@ async fn a_redelivery_is_a_duplicate() {
     assert_eq!((again.folded, again.duplicates), (0, 12));
     // an inbox that forgot: the facts themselves know
     sqlx::query("DELETE FROM inbox_events")
-        .execute(stage.handler.connections.pool())
+        .execute(&stage.handler.pool)
         .await
         .expect("the inbox empties");
     assert_eq!(stage.play(story()).await.folded, 12);
@@ -171,7 +171,7 @@ async fn status_is_published_only_when_switched_on() {
          WHERE topic = 'incident.status' AND key = convert_to($1, 'UTF8') ORDER BY id",
     )
     .bind(facts::incident(1).to_string())
-    .fetch_all(saying.handler.connections.pool())
+    .fetch_all(&saying.handler.pool)
     .await
     .expect("the outbox");
     let expected = (1..=3).map(|seq| ("incident.status".to_owned(), seq));

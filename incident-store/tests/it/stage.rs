@@ -34,7 +34,7 @@ impl<const SAYS: bool> Stage<SAYS> {
         let source = Source::read(&mut conn, name).await.expect("an incarnation");
         let handler = Handler {
             service: Arc::new(IncidentStore::<SAYS>),
-            connections: pool.clone().into(),
+            pool: pool.clone(),
             source,
             wake: Arc::default(),
         };
@@ -71,7 +71,7 @@ impl<const SAYS: bool> Stage<SAYS> {
 
     /// The hash over everything that follows from the facts.
     pub(crate) async fn hash(&self) -> incident_store::store::content::ContentHash {
-        incident_store::store::content::hash(self.handler.connections.pool())
+        incident_store::store::content::hash(&self.handler.pool)
             .await
             .expect("the hash")
     }

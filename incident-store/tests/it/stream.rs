@@ -14,13 +14,7 @@ use crate::{
 const START: Cursor = Cursor { xid: 0, id: 0 };
 
 async fn read(stage: &Stage, after: Cursor) -> Vec<Streamed> {
-    let mut conn = stage
-        .handler
-        .connections
-        .pool()
-        .acquire()
-        .await
-        .expect("a connection");
+    let mut conn = stage.handler.pool.acquire().await.expect("a connection");
     stream::after(&mut conn, after, None, 100)
         .await
         .expect("the stream")
@@ -106,17 +100,11 @@ async fn facts_of_a_restored_database_come_before_everything() {
     let stage = Stage::<false>::fresh().await;
     stage.play([incident(opened(1, 0))]).await;
     sqlx::query("UPDATE incident_events SET xid = '9000000000'")
-        .execute(stage.handler.connections.pool())
+        .execute(&stage.handler.pool)
         .await
         .expect("as if from another server");
     assert!(read(&stage, START).await.is_empty(), "beyond the present");
-    let mut conn = stage
-        .handler
-        .connections
-        .pool()
-        .acquire()
-        .await
-        .expect("a connection");
+    let mut conn = stage.handler.pool.acquire().await.expect("a connection");
     assert_eq!(stream::adopt(&mut conn).await.expect("adopted"), 1);
     assert_eq!(stream::adopt(&mut conn).await.expect("adopted"), 0);
     stage.play([incident(resolved(1, 2, 9))]).await;

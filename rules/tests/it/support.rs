@@ -82,7 +82,7 @@ impl Engine {
         engine.rules.looked();
         let handler = Handler {
             service: Arc::new(engine),
-            connections: database.pool.clone().into(),
+            pool: database.pool.clone(),
             source,
             wake: Arc::default(),
         };

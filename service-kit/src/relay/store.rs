@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use rdkafka::error::KafkaError;
 use sqlx::{
-    PgPool,
+    PgConnection, PgPool, Postgres,
+    pool::PoolConnection,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
 use super::lanes::Row;
-use crate::{Error, lender::Lender};
+use crate::Error;
 
 /// Rows of one page.
 const PAGE_ROWS: i64 = 1024;
@@ -113,7 +114,27 @@ impl Failures {
 pub(super) const SILENCE: Duration = Duration::from_secs(20);
 
 #[derive(Clone, Debug)]
-pub(super) struct Store(Lender);
+pub(super) struct Store(PgPool);
+
+/// A connection that goes back to the pool only by [`Lent::give_back`]: one whose statement failed, or
+/// was given up for want of an answer, is closed. The pool would wait for that answer, too.
+struct Lent(Option<PoolConnection<Postgres>>);
+
+impl Lent {
+    fn connection(&mut self) -> &mut PgConnection {
+        self.0.as_mut().expect("lent until it is given back")
+    }
+
+    fn give_back(mut self) {
+        drop(self.0.take());
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        drop(self.0.take().map(PoolConnection::detach));
+    }
+}
 
 impl Store {
     /// Two connections: one reads while the other marks.
@@ -134,20 +155,27 @@ impl Store {
             ("max_parallel_workers_per_gather", "0"),
             ("jit", "off"),
         ]);
-        let pool = PgPoolOptions::new()
-            .max_connections(2)
-            .test_before_acquire(false)
-            .connect_lazy_with(options);
-        Self(pool.into())
+        Self(
+            PgPoolOptions::new()
+                .max_connections(2)
+                .test_before_acquire(false)
+                .connect_lazy_with(options),
+        )
     }
 
     pub(super) async fn close(&self) {
         self.0.close().await;
     }
 
+    async fn lend(&self) -> Result<Lent, Error> {
+        let connection = self.0.acquire().await;
+        let connection = connection.map_err(Error::database("connecting the relay"))?;
+        Ok(Lent(Some(connection)))
+    }
+
     /// The next rows in id order: of each key, none without those before it.
     pub(super) async fn page(&self, filter: &Filter) -> Result<Page, Error> {
-        let mut lent = self.0.lend().await?;
+        let mut lent = self.lend().await?;
         let rows = sqlx::query!(
             r#"
             SELECT id AS "id!", topic AS "topic!", key AS "key!", shard AS "shard!",
@@ -185,7 +213,7 @@ impl Store {
         .fetch_all(lent.connection())
         .await
         .map_err(Error::database("reading the outbox"))?;
-        lent.keep();
+        lent.give_back();
         let rows: Vec<Row> = rows
             .into_iter()
             .map(|row| Row {
@@ -209,7 +237,7 @@ impl Store {
     /// Moves acknowledged rows to `outbox_sent`, in one statement.
     pub(super) async fn mark(&self, acks: &Acks) -> Result<(), Error> {
         let acks = acks.by_id();
-        let mut lent = self.0.lend().await?;
+        let mut lent = self.lend().await?;
         sqlx::query!(
             "-- No join with the arrays: if the outbox was empty when it was last analysed, every row
              -- of it would be compared with every element. Its place in the sorted ids is bisected.
@@ -228,14 +256,14 @@ impl Store {
         .execute(lent.connection())
         .await
         .map_err(Error::database("marking sent events"))?;
-        lent.keep();
+        lent.give_back();
         Ok(())
     }
 
     /// Puts failed rows off, and parks those that were refused too often. Returns the parked.
     pub(super) async fn put_off(&self, failures: &Failures) -> Result<Vec<i64>, Error> {
         let failures = failures.by_id();
-        let mut lent = self.0.lend().await?;
+        let mut lent = self.lend().await?;
         let ids = sqlx::query_scalar!(
             r#"-- no join with the arrays, as in `mark`
                UPDATE outbox_events
@@ -255,13 +283,13 @@ impl Store {
         .fetch_all(lent.connection())
         .await
         .map_err(Error::database("putting off failed events"))?;
-        lent.keep();
+        lent.give_back();
         Ok(ids.into_iter().flatten().collect())
     }
 
     /// The broker is back: what was put off only for its absence goes at once.
     pub(super) async fn relent(&self, shards: &[i16]) -> Result<(), Error> {
-        let mut lent = self.0.lend().await?;
+        let mut lent = self.lend().await?;
         sqlx::query!(
             "UPDATE outbox_events SET not_before = '-infinity'
              WHERE (parked OR not_before > '-infinity')
@@ -271,18 +299,18 @@ impl Store {
         .execute(lent.connection())
         .await
         .map_err(Error::database("taking up events that were put off"))?;
-        lent.keep();
+        lent.give_back();
         Ok(())
     }
 
     /// A transaction id above that of every transaction that has written an outbox row by now.
     pub(super) async fn barrier(&self) -> Result<i64, Error> {
-        let mut lent = self.0.lend().await?;
+        let mut lent = self.lend().await?;
         let xid = sqlx::query_scalar!(r#"SELECT pg_current_xact_id()::text::bigint AS "xid!""#)
             .fetch_one(lent.connection())
             .await
             .map_err(Error::database("reading a transaction id"))?;
-        lent.keep();
+        lent.give_back();
         Ok(xid)
     }
 
@@ -294,7 +322,7 @@ impl Store {
         candidate: i64,
         barrier: i64,
     ) -> Result<Option<i64>, Error> {
-        let mut lent = self.0.lend().await?;
+        let mut lent = self.lend().await?;
         let row = sqlx::query!(
             r#"SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint >= $1 AS "ended!",
                       (SELECT id FROM outbox_events
@@ -310,7 +338,7 @@ impl Store {
         .fetch_one(lent.connection())
         .await
         .map_err(Error::database("looking for old outbox rows"))?;
-        lent.keep();
+        lent.give_back();
         Ok(row.ended.then(|| row.lowest.map_or(candidate, |id| id - 1)))
     }
 }

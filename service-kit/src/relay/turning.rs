@@ -20,9 +20,6 @@ use crate::{Error, error::chain, failpoint, outbox::SHARDS, pace::Backoff};
 
 /// How often time itself makes something due: polling, back-offs that end.
 const TICK: Duration = Duration::from_millis(50);
-/// Acknowledgements that are marked before the next tick: what is acknowledged one by one is marked
-/// together, as the mark of one costs as much as that of fifty. A crash sends the unmarked again.
-const MARKS: usize = 128;
 /// Ticks after which the outbox is read although nobody rang: 250 ms.
 const POLL_TICKS: u32 = 5;
 /// Ticks after which it is read from its beginning again: 5 s.
@@ -71,8 +68,6 @@ pub(super) struct Turning {
     silent_until: Instant,
     barrier: Option<Barrier>,
     ticks: u32,
-    /// Acknowledgements have waited long enough.
-    mark: bool,
 }
 
 impl Turning {
@@ -92,7 +87,6 @@ impl Turning {
             silent_until: Instant::now(),
             barrier: None,
             ticks: 0,
-            mark: false,
         }
     }
 
@@ -141,7 +135,6 @@ impl Turning {
 
     fn tick(&mut self) {
         self.ticks = self.ticks.wrapping_add(1);
-        self.mark = true;
         self.wanted |= self.ticks.is_multiple_of(POLL_TICKS);
         if self.ticks.is_multiple_of(REWIND_TICKS) {
             self.engine.floor = 0;
@@ -216,8 +209,7 @@ impl Turning {
             return;
         }
         let store = self.store.clone();
-        let mark = std::mem::take(&mut self.mark) || self.engine.acks.ids.len() >= MARKS;
-        if mark && !self.engine.acks.ids.is_empty() {
+        if !self.engine.acks.ids.is_empty() {
             let acks = std::mem::take(&mut self.engine.acks);
             self.writing = Some(
                 async move {
@@ -291,7 +283,6 @@ impl Turning {
         self.engine.lanes.keep_shards(&[]);
         let mut reports = Vec::with_capacity(REPORTS);
         loop {
-            self.mark = true;
             self.start_writing();
             if self.writing.is_none() && self.engine.lanes.flying() == 0 {
                 break;

@@ -195,7 +195,7 @@ pub(crate) async fn handler(pool: &PgPool) -> Result<Handler<Counter>> {
     let mut connection = pool.acquire().await?;
     Ok(Handler {
         service: Arc::new(Counter),
-        connections: pool.into(),
+        pool: pool.clone(),
         source: Source::read(&mut connection, Counter::NAME).await?,
         wake: Arc::default(),
     })

@@ -1,7 +1,6 @@
 //! The one transaction on a real Postgres: once, in order, all or nothing.
 
 mod counter;
-mod lender;
 
 use std::sync::Arc;
 

@@ -121,7 +121,7 @@ impl World {
             registry: Registry::new(registry, pool.clone())?,
             handler: Handler {
                 service: Arc::new(Numbers::default()),
-                connections: pool.clone().into(),
+                pool: pool.clone(),
                 source,
                 wake: Arc::new(Notify::new()),
             },
@@ -177,7 +177,7 @@ impl World {
         let health = Health::default();
         let consumer = Consumer {
             handler: Handler {
-                connections: pool.into(),
+                pool,
                 ..self.handler.clone()
             },
             cluster: self.cluster.clone(),
