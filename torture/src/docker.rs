@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use bollard::{
     Docker,
     query_parameters::{
@@ -81,7 +81,7 @@ impl Part {
 #[derive(Debug)]
 pub struct Journal {
     changes: Arc<Mutex<Vec<Change>>>,
-    _task: AbortOnDropHandle<()>,
+    task: AbortOnDropHandle<()>,
 }
 
 impl Journal {
@@ -124,14 +124,20 @@ impl Journal {
         });
         Self {
             changes,
-            _task: AbortOnDropHandle::new(task),
+            task: AbortOnDropHandle::new(task),
         }
     }
 
     /// Until now, in order.
-    #[must_use]
-    pub fn changes(&self) -> Vec<Change> {
-        self.changes.lock().expect("no writer panics").clone()
+    ///
+    /// # Errors
+    /// It ended: what happened since is not known.
+    pub fn changes(&self) -> Result<Vec<Change>> {
+        ensure!(
+            !self.task.is_finished(),
+            "the Docker engine ended the journal of its events"
+        );
+        Ok(self.changes.lock().expect("no writer panics").clone())
     }
 }
 

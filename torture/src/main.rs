@@ -23,7 +23,7 @@ struct Options {
     #[arg(long)]
     calm: bool,
     /// New series a second
-    #[arg(long, default_value_t = 110)]
+    #[arg(long, default_value_t = 160)]
     rate: usize,
     /// Where the report goes, and what a failure leaves
     #[arg(long, default_value = ".cache/torture")]

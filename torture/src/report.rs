@@ -180,10 +180,26 @@ pub fn write(folder: &Path, report: &Report, faults: &[Done]) -> Result<()> {
         folder.join("report.json"),
         serde_json::to_vec_pretty(report)?,
     )?;
-    fs::write(
-        folder.join("faults.json"),
-        serde_json::to_vec_pretty(faults)?,
-    )?;
+    story(folder, faults)
+}
+
+fn story(folder: &Path, faults: &[Done]) -> Result<()> {
+    let faults = serde_json::to_vec_pretty(faults)?;
+    fs::write(folder.join("faults.json"), faults).with_context(|| folder.display().to_string())
+}
+
+/// Writes what there is of a run that could not be judged.
+pub fn unfinished(folder: &Path, faults: &[Done], logs: &Path) -> Result<()> {
+    fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    story(folder, faults)?;
+    copy(logs, folder)
+}
+
+fn copy(logs: &Path, folder: &Path) -> Result<()> {
+    for entry in fs::read_dir(logs)? {
+        let entry = entry?;
+        fs::copy(entry.path(), folder.join(entry.file_name()))?;
+    }
     Ok(())
 }
 
@@ -215,9 +231,5 @@ pub fn keep(folder: &Path, evidence: &Evidence, logs: &Path) -> Result<()> {
         folder.join("docker.json"),
         serde_json::to_vec_pretty(&evidence.docker)?,
     )?;
-    for entry in fs::read_dir(logs)? {
-        let entry = entry?;
-        fs::copy(entry.path(), folder.join(entry.file_name()))?;
-    }
-    Ok(())
+    copy(logs, folder)
 }

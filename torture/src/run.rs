@@ -77,18 +77,23 @@ pub async fn run(plan: &Plan) -> Result<Report> {
     sleep(CALM).await;
     let soak = load(plan, &arena, &nemesis, dice.fork()).await?;
     eprintln!("no more faults: healing, and waiting for everything to come to rest");
-    nemesis.heal().await?;
-    let healed = Instant::now();
-    let rested = calm_down(&arena, &mut senders, plan.patience).await;
-    let converged = rested.is_ok().then(|| healed.elapsed());
-    nemesis.wake_registry().await?;
-    eprintln!("reading what is left, and checking it");
-    let (evidence, judgement) = judge(&arena, &senders.world, &senders.book).await?;
-
+    let ended = end(plan, &arena, &mut senders, &nemesis).await;
+    let faults = nemesis.done();
+    let End {
+        evidence,
+        judgement,
+        rested,
+        converged,
+    } = match ended {
+        Ok(ended) => ended,
+        Err(why) => {
+            report::unfinished(&plan.folder, &faults, &arena.logs())?;
+            return Err(why.context("the run has no verdict; faults and logs stay"));
+        }
+    };
     supervised.cancel();
     let mut notes = supervisor.await?;
     notes.extend(rested.err().map(|why| format!("not at rest: {why:#}")));
-    let faults = nemesis.done();
     let outcome = Outcome {
         judgement,
         faults: &faults,
@@ -102,6 +107,32 @@ pub async fn run(plan: &Plan) -> Result<Report> {
         report::keep(&plan.folder, &evidence, &arena.logs())?;
     }
     Ok(report)
+}
+
+/// What a run ends with.
+struct End {
+    evidence: Evidence,
+    judgement: Judgement,
+    rested: Result<()>,
+    /// After the last fault.
+    converged: Option<Duration>,
+}
+
+/// Heals everything, lets it come to rest, and judges what is left.
+async fn end(plan: &Plan, arena: &Arena, senders: &mut Senders, nemesis: &Nemesis) -> Result<End> {
+    nemesis.heal().await?;
+    let healed = Instant::now();
+    let rested = calm_down(arena, senders, plan.patience).await;
+    let converged = rested.is_ok().then(|| healed.elapsed());
+    nemesis.wake_registry().await?;
+    eprintln!("reading what is left, and checking it");
+    let (evidence, judgement) = judge(arena, &senders.world, &senders.book).await?;
+    Ok(End {
+        evidence,
+        judgement,
+        rested,
+        converged,
+    })
 }
 
 /// The load, and unless the plan is calm the faults, for the rest of the duration.
@@ -283,7 +314,7 @@ async fn judge(arena: &Arena, world: &World, book: &Book) -> Result<(Evidence, J
         containers: Vec::new(),
     };
     for _ in 0..30 {
-        evidence.docker = arena.journal.changes();
+        evidence.docker = arena.journal.changes()?;
         evidence.containers.clear();
         for target in &arena.targets {
             evidence

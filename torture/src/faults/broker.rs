@@ -117,14 +117,35 @@ fn producer(arena: &Arena) -> Result<FutureProducer> {
         .create()?)
 }
 
-/// The records of a partition once more, or the last of them.
+/// The last records of a partition once more, and now and then the whole topic.
 pub(super) async fn republish(arena: &Arena, dice: &mut Dice) -> Result<Option<String>> {
     let name = dice.pick(&["alert", "alert", "incident", "action"]);
-    let topic = format!("{}{name}", arena.fleet.topics.prefix);
-    let partition = i32::try_from(dice.below(PARTITIONS)).unwrap_or(0);
-    let (brokers, of) = (arena.places.brokers(), topic.clone());
-    let read = spawn_blocking(move || read(&brokers, &of, partition, MOST_AGAIN)).await??;
+    let partition = dice.below(PARTITIONS);
+    let (most, partitions) = if dice.below(4) == 0 {
+        (i64::MAX, 0..PARTITIONS)
+    } else {
+        (MOST_AGAIN, partition..partition + 1)
+    };
     let producer = producer(arena)?;
+    let mut count = 0;
+    for partition in partitions.clone() {
+        count += again(arena, &producer, (name, partition), most).await?;
+    }
+    spawn_blocking(move || rdkafka::producer::Producer::flush(&producer, PATIENCE * 4)).await??;
+    let partitions = (partitions.start, partitions.end - 1);
+    Ok((count > 0).then(|| format!("{count} records of {name} {partitions:?} published again")))
+}
+
+async fn again(
+    arena: &Arena,
+    producer: &FutureProducer,
+    (name, partition): (&str, usize),
+    most: i64,
+) -> Result<usize> {
+    let topic = format!("{}{name}", arena.fleet.topics.prefix);
+    let partition = i32::try_from(partition).unwrap_or(0);
+    let (brokers, of) = (arena.places.brokers(), topic.clone());
+    let read = spawn_blocking(move || read(&brokers, &of, partition, most)).await??;
     let mut count = 0;
     for message in &read {
         let headers = message.headers().map(clone_headers).unwrap_or_default();
@@ -142,10 +163,7 @@ pub(super) async fn republish(arena: &Arena, dice: &mut Dice) -> Result<Option<S
             sent.await?.map_err(|(error, _)| error)?;
         }
     }
-    spawn_blocking(move || rdkafka::producer::Producer::flush(&producer, PATIENCE * 4)).await??;
-    Ok(Some(format!(
-        "{count} records of {name} {partition} published again"
-    )))
+    Ok(count)
 }
 
 fn clone_headers(headers: &OwnedHeaders) -> OwnedHeaders {

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{arena::Arena, dice::Dice, driver::Pair};
 
 /// A kind of fault, and how often it is chosen among the others.
-const KINDS: [(Kind, usize); 20] = [
+const KINDS: [(Kind, usize); 21] = [
     (Kind::Kill, 22),
     (Kind::Terminate, 5),
     (Kind::Freeze, 9),
@@ -28,6 +28,7 @@ const KINDS: [(Kind, usize); 20] = [
     (Kind::PostgresDies, 3),
     (Kind::PostgresFreezes, 2),
     (Kind::RegistryDies, 1),
+    (Kind::RegistryFreezes, 1),
     (Kind::Network, 20),
     (Kind::CommitReplies, 9),
     (Kind::ProduceReplies, 6),
@@ -56,6 +57,7 @@ pub enum Kind {
     PostgresDies,
     PostgresFreezes,
     RegistryDies,
+    RegistryFreezes,
     /// An edge is cut, stalls one way, is late, or half open.
     Network,
     /// The reply to COMMIT is dropped.
@@ -132,12 +134,12 @@ impl Nemesis {
         let at = chrono::Utc::now().to_rfc3339();
         match self.inflict(kind, &mut dice).await {
             Ok(Some(what)) => self.note(at, kind, what, true),
-            Ok(None) => {} // it is broken already
+            Ok(None) => {} // it is broken already, or there was nothing to break
             Err(error) => self.note(at, kind, format!("{error:#}"), false),
         }
     }
 
-    /// What was done; nothing where another fault has it in hand.
+    /// What was done; nothing where another fault has it in hand, or where there was nothing to do it to.
     async fn inflict(&self, kind: Kind, dice: &mut Dice) -> Result<Option<String>> {
         match kind {
             Kind::Kill => process::kill(&self.arena, dice).await,
@@ -148,6 +150,7 @@ impl Nemesis {
             Kind::PostgresDies => process::part_dies(&self.arena, "postgres", dice).await,
             Kind::PostgresFreezes => process::part_freezes(&self.arena, "postgres", dice).await,
             Kind::RegistryDies => process::part_dies(&self.arena, "registry", dice).await,
+            Kind::RegistryFreezes => process::part_freezes(&self.arena, "registry", dice).await,
             Kind::Network => network::disturb(&self.arena, dice).await,
             Kind::CommitReplies => network::commit_replies(&self.arena, dice).await,
             Kind::ProduceReplies => network::produce_replies(&self.arena, dice).await,

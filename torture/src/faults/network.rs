@@ -36,7 +36,7 @@ pub(super) async fn disturb(arena: &Arena, dice: &mut Dice) -> Result<Option<Str
 }
 
 /// Drops some replies, if there are any within `tenths` of a second.
-async fn replies(proxy: &Proxy, what: &str, tenths: u32, dice: &mut Dice) -> String {
+async fn replies(proxy: &Proxy, what: &str, tenths: u32, dice: &mut Dice) -> Option<String> {
     let (wanted, before) = (dice.between(1, 4), proxy.dropped());
     proxy.drop_replies(i64::try_from(wanted).unwrap_or(1));
     for _ in 0..tenths {
@@ -47,10 +47,12 @@ async fn replies(proxy: &Proxy, what: &str, tenths: u32, dice: &mut Dice) -> Str
     }
     proxy.drop_replies(0);
     let dropped = proxy.dropped() - before;
-    format!(
-        "{dropped} replies to {what} dropped at the edge of {}",
-        proxy.name
-    )
+    (dropped > 0).then(|| {
+        format!(
+            "{dropped} replies to {what} dropped at the edge of {}",
+            proxy.name
+        )
+    })
 }
 
 fn edge<'a>(arena: &'a Arena, name: &str) -> &'a Arc<tokio::sync::Mutex<Arc<Proxy>>> {
@@ -62,14 +64,14 @@ pub(super) async fn commit_replies(arena: &Arena, dice: &mut Dice) -> Result<Opt
     let Ok(proxy) = edge(arena, dice.pick(&SERVICES)).try_lock() else {
         return Ok(None);
     };
-    Ok(Some(replies(&proxy, "COMMIT", 40, dice).await))
+    Ok(replies(&proxy, "COMMIT", 40, dice).await)
 }
 
 pub(super) async fn produce_replies(arena: &Arena, dice: &mut Dice) -> Result<Option<String>> {
     let Ok(proxy) = edge(arena, "kafka").try_lock() else {
         return Ok(None);
     };
-    Ok(Some(replies(&proxy, "Produce", 40, dice).await))
+    Ok(replies(&proxy, "Produce", 40, dice).await)
 }
 
 /// Commands to the engine are rare: they are waited for longer.
@@ -77,7 +79,7 @@ pub(super) async fn engine_replies(arena: &Arena, dice: &mut Dice) -> Result<Opt
     let Ok(proxy) = edge(arena, "docker").try_lock() else {
         return Ok(None);
     };
-    Ok(Some(replies(&proxy, "commands", 200, dice).await))
+    Ok(replies(&proxy, "commands", 200, dice).await)
 }
 
 /// `pg_terminate_backend` of everybody on one service's database.
@@ -95,5 +97,5 @@ pub(super) async fn connections(arena: &Arena, dice: &mut Dice) -> Result<Option
     )
     .fetch_one(pool)
     .await?;
-    Ok(Some(format!("{ended} connections of {service} terminated")))
+    Ok((ended > 0).then(|| format!("{ended} connections of {service} terminated")))
 }
