@@ -186,6 +186,7 @@ pub(crate) enum Command {
 #[derive(Debug, Subcommand)]
 pub(crate) enum IncidentCommand {
     /// Newest first
+    #[command(visible_alias = "list")]
     Ls(IncidentList),
     /// State, reason, what comes next, actions and story
     Show {
@@ -291,6 +292,7 @@ impl Because {
 #[derive(Debug, Subcommand)]
 pub(crate) enum LimitsCommand {
     /// Of all targets together (*) and of each
+    #[command(visible_alias = "list")]
     Ls,
     /// Let actions be asked for again, once it is clear why there were so many
     Close {

@@ -107,6 +107,15 @@ fn is_noticed(sabotage: Sabotage) {
     println!("{sabotage:?}: seed {seed} breaks {broken:?}");
 }
 
+/// What an inbox that forgets lets through again, sequences and ids that are derived must stop.
+#[test]
+fn without_the_inbox_the_second_line_holds() {
+    let sabotage = Some(Sabotage::InboxOnly);
+    if let Some(seed) = first_failure(NOTICED, sabotage) {
+        panic!("{}", story(seed, sabotage));
+    }
+}
+
 macro_rules! guards {
     ($($name:ident: $sabotage:ident),+ $(,)?) => {
         $(#[test]

@@ -10,6 +10,7 @@ use crate::alert::SendArgs;
 #[derive(Debug, Subcommand)]
 pub(crate) enum AlertCommand {
     /// Last heard of first
+    #[command(visible_alias = "list")]
     Ls {
         /// firing or resolved
         #[arg(long)]
@@ -29,6 +30,7 @@ pub(crate) enum AlertCommand {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ActionCommand {
     /// Newest first
+    #[command(visible_alias = "list")]
     Ls {
         /// Only of this incident: id, or its first 6 or more digits
         #[arg(long)]
@@ -46,6 +48,7 @@ pub(crate) enum ActionCommand {
 #[derive(Debug, Subcommand)]
 pub(crate) enum TargetCommand {
     /// Bounds, desired and running replicas, pauses
+    #[command(visible_alias = "list")]
     Ls,
     /// Read targets.yaml again, in Action Runner and in Rules; a broken file changes nothing
     Reload,
@@ -60,6 +63,7 @@ pub(crate) enum TargetCommand {
 #[derive(Debug, Subcommand)]
 pub(crate) enum DecisionCommand {
     /// Newest first
+    #[command(visible_alias = "list")]
     Ls {
         /// Only about this alert
         #[arg(long)]
@@ -112,6 +116,7 @@ pub(crate) struct What {
 #[derive(Debug, Subcommand)]
 pub(crate) enum TopicCommand {
     /// Topics with partitions and messages; dead letters too
+    #[command(visible_alias = "list")]
     Ls,
     /// Events of a topic, decoded, one JSON object a line; by default the last 10
     Tail(TailArgs),
@@ -146,6 +151,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 #[derive(Debug, Subcommand)]
 pub(crate) enum DlqCommand {
     /// What died, where and why; newest first
+    #[command(visible_alias = "list")]
     Ls(DlqList),
     /// One letter: its headers, and its event decoded if that is possible
     Show {

@@ -25,6 +25,7 @@ use crate::{
 #[derive(Debug, Subcommand)]
 pub(crate) enum RulesCommand {
     /// The active rules
+    #[command(visible_alias = "list")]
     Ls,
     /// One active rule, whole
     Show {
