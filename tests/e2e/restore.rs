@@ -1,5 +1,4 @@
-//! Each of the four databases restored from a dump that is older than what happened since, by the
-//! commands of docs/OPERATING.md: nothing accepted since is lost, no action is repeated, and what the
+//! Each of the four databases restored from a dump that is older than what happened since: nothing accepted since is lost, no action is repeated, and what the
 //! dump lacked is listed.
 
 use anyhow::{Context, Result, ensure};
