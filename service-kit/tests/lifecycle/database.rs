@@ -29,9 +29,15 @@ pub(crate) async fn all(pool: &PgPool) -> Vec<PoolConnection<Postgres>> {
 
 /// The pool of a running service.
 async fn pool_of(database: &Database) -> Result<(Running, PgPool)> {
+    pool_through(database, &database.url).await
+}
+
+/// The same, whose way to the database is `url`.
+pub(crate) async fn pool_through(database: &Database, url: &str) -> Result<(Running, PgPool)> {
     let (hand, over) = oneshot::channel();
     let mut args = without_kafka(database);
     args.database.database_connections = CONNECTIONS;
+    args.database.database_url = Some(url.to_owned().into());
     let service = Running::start(args, move |kit| {
         hand.send(kit.pool().clone()).expect("the test waits");
         Parts::default()

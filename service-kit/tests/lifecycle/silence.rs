@@ -9,12 +9,12 @@ use service_kit::{
     testing::{Database, wait_for},
     tx::in_tx,
 };
-use sqlx::postgres::PgPoolOptions;
+use sqlx::{PgPool, postgres::PgPoolOptions};
 use tokio::{sync::Semaphore, time::timeout};
 
 use crate::{
     PATIENCE,
-    database::{CONNECTIONS, all},
+    database::{CONNECTIONS, all, pool_through},
     door::Door,
 };
 
@@ -25,10 +25,22 @@ async fn one(conn: &mut sqlx::PgConnection) -> Result<i32, Error> {
         .map_err(Error::database("asking"))
 }
 
-/// As many as the pool has connections; none of them is ever answered. The pool waits for the answer of
-/// what comes back to it, as that of batches does.
 #[tokio::test]
 async fn transactions_without_an_answer_end_and_others_follow() -> Result<()> {
+    let database = Database::fresh(&[]).await;
+    let (door, url) = Door::before(&database).await?;
+    let open = door.open().await?;
+    let (service, pool) = pool_through(&database, &url).await?;
+    goes_on(&pool, &door).await?;
+    service.stop.cancel();
+    service.outcome().await??;
+    open.abort();
+    Ok(())
+}
+
+/// As those of batches are: this pool waits for the answer of what comes back to it.
+#[tokio::test]
+async fn so_they_do_where_nothing_looks_after_what_comes_back() -> Result<()> {
     let database = Database::fresh(&[]).await;
     let (door, url) = Door::before(&database).await?;
     let open = door.open().await?;
@@ -36,6 +48,13 @@ async fn transactions_without_an_answer_end_and_others_follow() -> Result<()> {
         .max_connections(CONNECTIONS)
         .acquire_timeout(Duration::from_secs(5))
         .connect_lazy(&url)?;
+    goes_on(&pool, &door).await?;
+    open.abort();
+    Ok(())
+}
+
+/// As many transactions as the pool has connections; none of them is ever answered.
+async fn goes_on(pool: &PgPool, door: &Door) -> Result<()> {
     let (begun, go_on) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
     let hung: Vec<_> = (0..CONNECTIONS)
         .map(|_| {
@@ -65,11 +84,10 @@ async fn transactions_without_an_answer_end_and_others_follow() -> Result<()> {
         assert!(words.contains("no answer in 30 s"), "{words}");
     }
     // each of them is made anew
-    drop(all(&pool).await);
+    drop(all(pool).await);
     let answer = wait_for("a transaction", async || {
-        in_tx(&pool, |conn| one(conn).boxed()).await
+        in_tx(pool, |conn| one(conn).boxed()).await
     });
     assert_eq!(answer.await, 1);
-    open.abort();
     Ok(())
 }
