@@ -79,12 +79,7 @@ impl Soak {
                 }
             }
         }
-        for name in last.tables.keys() {
-            let least = late.iter().filter_map(|sample| sample.tables.get(name));
-            // autovacuum comes once a minute: what stays through the last quarter is bloat
-            let Some((live, dead, _)) = least.min_by_key(|(live, dead, _)| dead - live / 5) else {
-                continue;
-            };
+        for (name, (live, dead, _)) in &last.tables {
             if *dead > live / 5 + DEAD {
                 grown.push(format!("{name}: {dead} dead rows beside {live} live ones"));
             }
