@@ -1,5 +1,5 @@
-//! Each of the four databases restored from a dump that is older than what happened since: nothing accepted since is lost, no action is repeated, and what the
-//! dump lacked is listed.
+//! Each of the four databases restored from a dump that is older than what happened since: nothing
+//! accepted since is lost, no action is repeated, and what the dump lacked is listed.
 
 use anyhow::{Context, Result, ensure};
 use chrono::{TimeDelta, Utc};

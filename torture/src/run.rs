@@ -87,8 +87,11 @@ pub async fn run(plan: &Plan) -> Result<Report> {
     } = match ended {
         Ok(ended) => ended,
         Err(why) => {
-            report::unfinished(&plan.folder, &faults, &arena.logs())?;
-            return Err(why.context("the run has no verdict; faults and logs stay"));
+            let left = match report::unfinished(&plan.folder, &faults, &arena.logs()) {
+                Ok(()) => "faults and logs stay".to_owned(),
+                Err(error) => format!("nor could faults and logs be kept: {error:#}"),
+            };
+            return Err(why.context(format!("the run has no verdict; {left}")));
         }
     };
     supervised.cancel();

@@ -132,8 +132,8 @@ pub(super) async fn republish(arena: &Arena, dice: &mut Dice) -> Result<Option<S
         count += again(arena, &producer, (name, partition), most).await?;
     }
     spawn_blocking(move || rdkafka::producer::Producer::flush(&producer, PATIENCE * 4)).await??;
-    let partitions = (partitions.start, partitions.end - 1);
-    Ok((count > 0).then(|| format!("{count} records of {name} {partitions:?} published again")))
+    Ok((count > 0)
+        .then(|| format!("{count} records of {name}, partitions {partitions:?}, published again")))
 }
 
 async fn again(
