@@ -65,6 +65,34 @@ async fn every_key_keeps_its_order_under_several_relays() -> Result<()> {
     Ok(())
 }
 
+/// Somebody comes, and goes while the others make room for him.
+#[tokio::test(flavor = "multi_thread")]
+async fn shards_that_were_about_to_be_let_go_are_sent_again() -> Result<()> {
+    let world = World::new().await?;
+    let relay = world.own_relay();
+    let sends = async |shards: i64| {
+        wait_for("the relay's share", async || {
+            let now = relay.seen.shards.get();
+            (now == shards).then_some(()).ok_or(now)
+        })
+        .await;
+    };
+    sends(16).await;
+    for round in 0..8 {
+        let mut guest = PgConnection::connect_with(&world.pool.connect_options()).await?;
+        guest
+            .execute("SELECT pg_advisory_lock_shared(x'45500002'::int, 0)")
+            .await?;
+        sends(8).await;
+        guest.close().await?;
+        sends(16).await;
+        let event = |key| number(&format!("key{key}"), round);
+        world.say((0..40).map(event).collect()).await?;
+        world.drained().await;
+    }
+    relay.stop().await
+}
+
 /// The broker has acknowledged, the mark does not come to pass, the relay dies.
 #[tokio::test(flavor = "multi_thread")]
 async fn death_between_sending_and_marking_makes_duplicates_only() -> Result<()> {

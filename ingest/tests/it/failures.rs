@@ -6,7 +6,7 @@ use anyhow::{Result, bail, ensure};
 use futures::future::join_all;
 use service_kit::testing::{Database, wait_for};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
-use tokio::{io::AsyncWriteExt, net::TcpStream};
+use tokio::{io::AsyncWriteExt, net::TcpStream, task::JoinHandle};
 
 use crate::support::{Ingest, TOKEN, body, config, count, firing, told};
 
@@ -228,43 +228,64 @@ async fn a_request_in_hand_is_finished_when_it_stops() -> Result<()> {
 async fn who_gives_up_before_the_turn_is_not_stored() -> Result<()> {
     let database = Database::fresh(&[]).await;
     let ingest = Ingest::start(config(&database)).await?;
+    let gone = wait_for(
+        "somebody who gives up while both turns are taken",
+        async || gives_up(&database, &ingest).await,
+    )
+    .await;
+    ingest.accept(&[firing("Four", "10:00:00")]).await;
+    // whatever was taken is stored by then
+    ingest.stop().await?;
+    let stored: Vec<String> =
+        sqlx::query_scalar("SELECT labels ->> 'alertname' FROM alerts ORDER BY 1")
+            .fetch_all(&database.pool)
+            .await?;
+    ensure!(!stored.contains(&gone), "{stored:?}");
+    ensure!(stored.contains(&"Four".to_owned()), "{stored:?}");
+    Ok(())
+}
+
+/// The name of an alert whose sender gave up. An error when one of the two before it got no lock in
+/// time, since its turn may then have been the third's.
+async fn gives_up(database: &Database, ingest: &Ingest) -> Result<String> {
     let mut table = database.pool.begin().await?;
     sqlx::query("LOCK TABLE alerts")
         .execute(&mut *table)
         .await?;
     let post = |name: &str| ingest.request(body(&[firing(name, "10:00:00")]).to_string());
-    let waiting = async |wanted: i64| {
-        wait_for("bodies that wait for the table", async || {
-            let waiting: i64 = sqlx::query_scalar(
-                "SELECT count(*) FROM pg_locks
-                 WHERE NOT granted AND database = (SELECT oid FROM pg_database
-                                                   WHERE datname = current_database())",
-            )
-            .fetch_one(&database.pool)
-            .await?;
-            ensure!(waiting == wanted, "{waiting} wait");
-            Ok(())
-        })
-        .await;
-    };
     let one = tokio::spawn(post("One").send());
-    waiting(1).await;
+    waiting(database, 1, &[&one]).await?;
     let two = tokio::spawn(post("Two").send());
-    waiting(2).await;
-    let gives_up = post("Three")
-        .timeout(Duration::from_millis(50))
-        .send()
-        .await;
-    ensure!(gives_up.is_err_and(|error| error.is_timeout()));
+    waiting(database, 2, &[&one, &two]).await?;
+    let name = format!("Three {}", uuid::Uuid::now_v7());
+    let outcome = post(&name).timeout(Duration::from_millis(50)).send().await;
+    ensure!(outcome.is_err_and(|error| error.is_timeout()));
     table.commit().await?;
-    one.await??;
-    two.await??;
-    ingest.accept(&[firing("Four", "10:00:00")]).await;
-    let stored: Vec<String> =
-        sqlx::query_scalar("SELECT labels ->> 'alertname' FROM alerts ORDER BY 1")
-            .fetch_all(&database.pool)
-            .await?;
-    ensure!(!stored.contains(&"Three".to_owned()), "{stored:?}");
-    ensure!(stored.contains(&"Four".to_owned()), "{stored:?}");
-    ingest.stop().await
+    for turn in [one, two] {
+        let status = turn.await??.status();
+        ensure!(
+            status == 200,
+            "a turn ended before the table was free: {status}"
+        );
+    }
+    Ok(name)
+}
+
+/// Waits until so many wait for a lock, unless one of `senders` has its answer.
+async fn waiting<T>(database: &Database, wanted: i64, senders: &[&JoinHandle<T>]) -> Result<()> {
+    let answered = wait_for("bodies that wait for the table", async || {
+        let waiting: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM pg_locks
+             WHERE NOT granted AND database = (SELECT oid FROM pg_database
+                                               WHERE datname = current_database())",
+        )
+        .fetch_one(&database.pool)
+        .await?;
+        let answered = senders.iter().any(|sender| sender.is_finished());
+        ensure!(answered || waiting == wanted, "{waiting} wait");
+        Ok(answered)
+    })
+    .await;
+    ensure!(!answered, "answered before the table was free");
+    Ok(())
 }

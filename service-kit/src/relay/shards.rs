@@ -120,29 +120,52 @@ impl Shards {
         mine: &mut Vec<i16>,
     ) -> Result<bool, Error> {
         let due = share(&members(listener).await?, pid);
-        let extra: Vec<i16> = mine.iter().copied().filter(|s| !due.contains(s)).collect();
-        if !extra.is_empty() {
-            // First stop sending, then, a step later, let go: what is in the air lands meanwhile.
-            mine.retain(|shard| due.contains(shard));
-            if *self.owned.borrow() == *mine {
-                unlock(listener, &extra).await?;
-            } else {
-                self.owned.send_replace(mine.clone());
-                mine.extend(extra);
-                return Ok(false);
-            }
+        let sending = self.owned.borrow().clone();
+        let Step { stop, give, take } = Step::towards(&due, &sending, mine);
+        if !stop.is_empty() {
+            self.owned
+                .send_modify(|owned| owned.retain(|shard| !stop.contains(shard)));
+            return Ok(false);
         }
-        let missing: Vec<i16> = due.iter().copied().filter(|s| !mine.contains(s)).collect();
-        if !missing.is_empty() {
-            mine.extend(try_lock(listener, &missing).await?);
+        if !give.is_empty() {
+            unlock(listener, &give).await?;
+            mine.retain(|shard| !give.contains(shard));
+        }
+        if !take.is_empty() {
+            mine.extend(try_lock(listener, &take).await?);
             mine.sort_unstable();
-            self.owned.send_if_modified(|owned| {
-                let changed = owned != mine;
-                owned.clone_from(mine);
-                changed
-            });
         }
+        // Also when nothing was taken: what was about to be let go may be due again.
+        self.owned.send_if_modified(|owned| {
+            let changed = owned != mine;
+            owned.clone_from(mine);
+            changed
+        });
         Ok(mine.len() == due.len())
+    }
+}
+
+/// What to do on the way to the due shards. First stop sending, then, a step later, let go: what is
+/// in the air lands meanwhile.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Step {
+    /// Nothing else is done while there are some.
+    stop: Vec<i16>,
+    give: Vec<i16>,
+    take: Vec<i16>,
+}
+
+impl Step {
+    fn towards(due: &[i16], sending: &[i16], mine: &[i16]) -> Self {
+        let without = |these: &[i16], those: &[i16]| -> Vec<i16> {
+            let others = these.iter().filter(|shard| !those.contains(shard));
+            others.copied().collect()
+        };
+        Self {
+            stop: without(sending, due),
+            give: without(mine, due),
+            take: without(due, mine),
+        }
     }
 }
 
