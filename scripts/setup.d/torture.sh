@@ -1,5 +1,5 @@
 # shellcheck shell=bash
 # What a torture run breaks: Kafka, Postgres and a registry in a Compose project of their own.
 torture_compose() {
-    dk compose -p eventpulse-torture -f tests/compose.yaml -f torture/compose.yaml "$@"
+    dk compose -p "${TORTURE_PROJECT:-eventpulse-torture}" -f tests/compose.yaml -f torture/compose.yaml "$@"
 }

@@ -3,6 +3,7 @@
 
 mod docs;
 mod failpoints;
+mod guards;
 mod imports;
 mod migrations;
 mod sizes;

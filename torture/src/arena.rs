@@ -5,6 +5,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::{Context, Result};
@@ -156,7 +157,11 @@ fn targets_file(targets: &[Target], engine: &Path) -> String {
 
 impl Arena {
     /// Starts all of it, healthy.
-    pub async fn build(places: Places, instances: usize) -> Result<Self> {
+    pub async fn build(
+        places: Places,
+        instances: usize,
+        forgets: Option<Duration>,
+    ) -> Result<Self> {
         let mut targets = Vec::new();
         for (number, healthy) in HEALTH.into_iter().enumerate() {
             targets.push(Target {
@@ -183,7 +188,7 @@ impl Arena {
         std::fs::write(folder.path().join("targets.yaml"), written)?;
         let (edges, behind) = proxies(&places).await?;
         let before = bridge::from_socket(&engine, at(&edges, "docker")?)?;
-        let fleet = Fleet::start(folder, through(&places, &edges)?, instances).await?;
+        let fleet = Fleet::start(folder, through(&places, &edges, forgets)?, instances).await?;
         let proxies = edges
             .iter()
             .map(|proxy| Arc::new(Mutex::new(Arc::clone(proxy))));
@@ -249,7 +254,17 @@ fn at(edges: &[Arc<Proxy>], name: &str) -> Result<SocketAddr> {
 }
 
 /// How the services reach the parts: through the proxies.
-fn through(places: &Places, edges: &[Arc<Proxy>]) -> Result<Parts> {
+fn through(places: &Places, edges: &[Arc<Proxy>], forgets: Option<Duration>) -> Result<Parts> {
+    let mut settings = vec![
+        ("EVENTPULSE_ACTION_GRACE", "5s".to_owned()),
+        ("EVENTPULSE_SWEEP_INTERVAL", "3s".to_owned()),
+        ("EVENTPULSE_SETTLE", "10s".to_owned()),
+    ];
+    if let Some(after) = forgets {
+        let after = format!("{}s", after.as_secs());
+        settings.push(("EVENTPULSE_INBOX_RETENTION", after.clone()));
+        settings.push(("EVENTPULSE_RECEIPT_RETENTION", after));
+    }
     let mut databases = BTreeMap::new();
     for service in SERVICES {
         databases.insert(service, at(edges, service)?.to_string());
@@ -260,9 +275,6 @@ fn through(places: &Places, edges: &[Arc<Proxy>]) -> Result<Parts> {
         services_kafka: at(edges, "kafka")?.to_string(),
         services_registry: format!("http://{}/apis/ccompat/v7", at(edges, "registry")?),
         services_database: databases,
-        settings: vec![
-            ("EVENTPULSE_ACTION_GRACE", "5s".to_owned()),
-            ("EVENTPULSE_SWEEP_INTERVAL", "3s".to_owned()),
-        ],
+        settings,
     })
 }

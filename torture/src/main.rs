@@ -22,9 +22,10 @@ struct Options {
     /// No faults: the load alone, and whether what services hold stays bounded
     #[arg(long)]
     calm: bool,
-    /// New series a second
-    #[arg(long, default_value_t = 160)]
-    rate: usize,
+    /// New series a second; without it 160, and 30 in a calm run, which then does not fill the
+    /// machine
+    #[arg(long)]
+    rate: Option<usize>,
     /// Where the report goes, and what a failure leaves
     #[arg(long, default_value = ".cache/torture")]
     folder: PathBuf,
@@ -43,7 +44,7 @@ async fn main() -> Result<ExitCode> {
         calm: options.calm,
         instances: options.instances,
         load: Load {
-            rate: options.rate,
+            rate: options.rate.unwrap_or(if options.calm { 30 } else { 160 }),
             groups: 20,
             services: 2500,
         },

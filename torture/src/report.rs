@@ -37,12 +37,23 @@ pub struct Report {
     pub container_changes: usize,
     pub records: usize,
     pub dead_letters: usize,
-    /// From the end of the faults until everything was at rest and right.
+    /// Until everything was at rest and right: from the end of the faults.
     pub converged_after_seconds: Option<f64>,
+    /// The same, from when the last alert had been told.
+    pub converged_after_told_seconds: Option<f64>,
     /// Of a calm run: what grew without a bound. Faults make processes that hold nothing yet.
     pub grown: Vec<String>,
     pub soak: Option<Soak>,
     pub violations: Judgement,
+}
+
+/// How long it took to come to rest.
+#[derive(Clone, Copy, Debug)]
+pub struct Converged {
+    /// Since the end of the faults.
+    pub healed: Duration,
+    /// Since the last alert had been told.
+    pub told: Duration,
 }
 
 /// How it went.
@@ -51,7 +62,7 @@ pub struct Outcome<'a> {
     pub judgement: Judgement,
     pub faults: &'a [Done],
     /// Missing: it did not come to rest.
-    pub converged: Option<Duration>,
+    pub converged: Option<Converged>,
     pub notes: Vec<String>,
     pub soak: Soak,
 }
@@ -87,7 +98,8 @@ impl Report {
             container_changes: evidence.docker.len(),
             records: judgement.records,
             dead_letters: judgement.dead_letters,
-            converged_after_seconds: outcome.converged.map(|after| after.as_secs_f64()),
+            converged_after_seconds: outcome.converged.map(|after| after.healed.as_secs_f64()),
+            converged_after_told_seconds: outcome.converged.map(|after| after.told.as_secs_f64()),
             grown,
             soak,
             violations: judgement,
@@ -135,8 +147,14 @@ impl Report {
             self.records,
             self.dead_letters
         );
-        let _ = match self.converged_after_seconds {
-            Some(seconds) => writeln!(text, "  converged {seconds:.1} s after the last fault"),
+        let times = self
+            .converged_after_seconds
+            .zip(self.converged_after_told_seconds);
+        let _ = match times {
+            Some((healed, told)) => writeln!(
+                text,
+                "  converged {healed:.1} s after the last fault, {told:.1} s after the last alert was told"
+            ),
             None => writeln!(text, "  did not come to rest"),
         };
         for note in &self.notes {

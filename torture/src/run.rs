@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use chrono::Utc;
 use eventpulse_tests::stack::{TOKEN, patiently};
 use tokio::{task::JoinHandle, time::sleep};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
@@ -20,7 +21,7 @@ use crate::{
     faults::Nemesis,
     fleet::Fleet,
     gather::{Reading, lag, next, read_topics, rows, waiting},
-    report::{self, Outcome, Report},
+    report::{self, Converged, Outcome, Report},
     soak::Soak,
 };
 
@@ -48,6 +49,10 @@ const REPORTING: Duration = Duration::from_secs(30);
 const CALM: Duration = Duration::from_secs(3);
 /// Looks at what services hold, in one run.
 const LOOKS: u32 = 120;
+/// After which services forget in a calm run what they handled and what was sent to them.
+const FORGETS: Duration = Duration::from_secs(180);
+/// What they have not yet forgotten for sure.
+const KEPT: Duration = Duration::from_secs(150);
 
 /// The sending side of a run.
 struct Senders {
@@ -64,7 +69,9 @@ struct Senders {
 /// Does all of it; the report says whether it passed.
 pub async fn run(plan: &Plan) -> Result<Report> {
     let mut dice = Dice::new(plan.seed);
-    let arena = Arc::new(Arena::build(plan.places.clone(), plan.instances).await?);
+    let forgets = plan.calm.then_some(FORGETS);
+    let arena = Arena::build(plan.places.clone(), plan.instances, forgets).await?;
+    let arena = Arc::new(arena);
     arena.fleet.ready(HEALING).await?;
     let supervised = CancellationToken::new();
     let supervisor = tokio::spawn(Fleet::supervise(
@@ -116,9 +123,9 @@ pub async fn run(plan: &Plan) -> Result<Report> {
 struct End {
     evidence: Evidence,
     judgement: Judgement,
-    rested: Result<()>,
-    /// After the last fault.
-    converged: Option<Duration>,
+    /// When the last alert had been told.
+    rested: Result<Instant>,
+    converged: Option<Converged>,
 }
 
 /// Heals everything, lets it come to rest, and judges what is left.
@@ -126,10 +133,19 @@ async fn end(plan: &Plan, arena: &Arena, senders: &mut Senders, nemesis: &Nemesi
     nemesis.heal().await?;
     let healed = Instant::now();
     let rested = calm_down(arena, senders, plan.patience).await;
-    let converged = rested.is_ok().then(|| healed.elapsed());
+    let converged = rested.as_ref().ok().map(|told| Converged {
+        healed: healed.elapsed(),
+        told: told.elapsed(),
+    });
     nemesis.wake_registry().await?;
     eprintln!("reading what is left, and checking it");
-    let (evidence, judgement) = judge(arena, &senders.world, &senders.book).await?;
+    let (evidence, judgement) = judge(
+        arena,
+        &senders.world,
+        &senders.book,
+        plan.calm.then_some(KEPT),
+    )
+    .await?;
     Ok(End {
         evidence,
         judgement,
@@ -172,19 +188,22 @@ async fn last(duration: Duration, nemesis: &Nemesis) {
     }
 }
 
-/// Everything is ready again, everything was told, and nothing is under way.
+/// Everything is ready again, everything was told, and nothing is under way. Returns when the last
+/// alert had been told.
 ///
 /// The senders end before the rest: an alert that nobody ever told to fire is not waited for, and a
 /// group that still fires tells its end with the next repetition.
-async fn calm_down(arena: &Arena, senders: &mut Senders, patience: Duration) -> Result<()> {
-    let told = async {
+async fn calm_down(arena: &Arena, senders: &mut Senders, patience: Duration) -> Result<Instant> {
+    let outcome = async {
         arena.fleet.ready(HEALING).await?;
         senders.finish(patience).await
     }
     .await;
+    let told = Instant::now();
     senders.end().await?;
-    told?;
-    rest(arena, patience).await
+    outcome?;
+    rest(arena, patience).await?;
+    Ok(told)
 }
 
 impl Senders {
@@ -293,9 +312,15 @@ async fn rest(arena: &Arena, patience: Duration) -> Result<()> {
 }
 
 /// Reads everything and checks it. What the engine is still removing is looked at again.
-async fn judge(arena: &Arena, world: &World, book: &Book) -> Result<(Evidence, Judgement)> {
+async fn judge(
+    arena: &Arena,
+    world: &World,
+    book: &Book,
+    kept: Option<Duration>,
+) -> Result<(Evidence, Judgement)> {
     let fleet = &arena.fleet;
-    let rows = rows(&fleet.databases, &fleet.topics.prefix).await?;
+    let forgotten_before = kept.map(|kept| (Utc::now() - kept).timestamp_micros());
+    let rows = rows(&fleet.databases, &fleet.topics.prefix, kept).await?;
     let reading = Reading {
         brokers: arena.places.brokers(),
         prefix: fleet.topics.prefix.clone(),
@@ -315,6 +340,7 @@ async fn judge(arena: &Arena, world: &World, book: &Book) -> Result<(Evidence, J
         kits: rows.kits,
         docker: Vec::new(),
         containers: Vec::new(),
+        forgotten_before,
     };
     for _ in 0..30 {
         evidence.docker = arena.journal.changes()?;

@@ -14,8 +14,12 @@ use crate::{fleet::Slot, gather::databases};
 /// Rows that a table may have dead beyond a fifth of its live ones: where autovacuum begins, and what
 /// comes to it until it has ended.
 const DEAD: i64 = 20_000;
-/// What a process may hold more at the end than in the second quarter of the time.
+/// What a process may hold more at the end than in the second quarter of the time; a table that
+/// forgets, too.
 const GROWTH: f64 = 1.25;
+/// Tables whose old rows are forgotten within a calm run, and the rows that one may grow beyond that.
+const FORGETTING: [&str; 3] = [" inbox_events", " receipts", " alert_rejects"];
+const ROWS: f64 = 5_000.0;
 /// Beyond that: MiB of memory, file handles, tasks.
 const SLACK: [f64; 3] = [16.0, 16.0, 16.0];
 
@@ -73,7 +77,8 @@ impl Soak {
         let mut grown = Vec::new();
         for name in last.processes.keys() {
             for (at, what) in ["MiB", "file handles", "tasks"].into_iter().enumerate() {
-                let (before, after) = (median(early, name, at), median(late, name, at));
+                let held = |sample: &Sample| sample.processes.get(name).map(|held| held[at]);
+                let (before, after) = (median(early, held), median(late, held));
                 if after > before * GROWTH + SLACK[at] {
                     grown.push(format!("{name}: {before:.0} {what}, then {after:.0}"));
                 }
@@ -82,6 +87,14 @@ impl Soak {
         for (name, (live, dead, _)) in &last.tables {
             if *dead > live / 5 + DEAD {
                 grown.push(format!("{name}: {dead} dead rows beside {live} live ones"));
+            }
+            if !FORGETTING.iter().any(|table| name.ends_with(table)) {
+                continue;
+            }
+            let rows = |sample: &Sample| sample.tables.get(name).map(|(live, ..)| *live as f64);
+            let (before, after) = (median(early, rows), median(late, rows));
+            if after > before * GROWTH + ROWS {
+                grown.push(format!("{name}: {before} rows, then {after}"));
             }
         }
         grown
@@ -118,11 +131,8 @@ impl Soak {
     }
 }
 
-fn median(samples: &[Sample], process: &str, at: usize) -> f64 {
-    let held = samples
-        .iter()
-        .filter_map(|sample| sample.processes.get(process));
-    let mut held: Vec<f64> = held.map(|held| held[at]).collect();
+fn median(samples: &[Sample], of: impl Fn(&Sample) -> Option<f64>) -> f64 {
+    let mut held: Vec<f64> = samples.iter().filter_map(of).collect();
     held.sort_by(f64::total_cmp);
     held.get(held.len() / 2).copied().unwrap_or_default()
 }
@@ -201,6 +211,16 @@ mod tests {
         assert_eq!(
             bloat.growth(),
             ["rules series: 90000 dead rows beside 1000 live ones"]
+        );
+        let mut kept = soak(|_| [60.0, 60.0, 45.0], 0);
+        for sample in &mut kept.0 {
+            let rows = i64::try_from(sample.seconds).unwrap_or_default() * 1_000;
+            let tables = [("rules inbox_events".to_owned(), (rows, 0, 1.0))];
+            sample.tables = tables.into();
+        }
+        assert_eq!(
+            kept.growth(),
+            ["rules inbox_events: 15000 rows, then 35000"]
         );
     }
 }

@@ -228,9 +228,13 @@ async fn a_request_in_hand_is_finished_when_it_stops() -> Result<()> {
 async fn who_gives_up_before_the_turn_is_not_stored() -> Result<()> {
     let database = Database::fresh(&[]).await;
     let ingest = Ingest::start(config(&database)).await?;
+    let mut attempt = 0;
     let gone = wait_for(
         "somebody who gives up while both turns are taken",
-        async || gives_up(&database, &ingest).await,
+        async || {
+            attempt += 1;
+            gives_up(&database, &ingest, attempt).await
+        },
     )
     .await;
     ingest.accept(&[firing("Four", "10:00:00")]).await;
@@ -247,7 +251,7 @@ async fn who_gives_up_before_the_turn_is_not_stored() -> Result<()> {
 
 /// The name of an alert whose sender gave up. An error when one of the two before it got no lock in
 /// time, since its turn may then have been the third's.
-async fn gives_up(database: &Database, ingest: &Ingest) -> Result<String> {
+async fn gives_up(database: &Database, ingest: &Ingest, attempt: usize) -> Result<String> {
     let mut table = database.pool.begin().await?;
     sqlx::query("LOCK TABLE alerts")
         .execute(&mut *table)
@@ -257,7 +261,7 @@ async fn gives_up(database: &Database, ingest: &Ingest) -> Result<String> {
     waiting(database, 1, &[&one]).await?;
     let two = tokio::spawn(post("Two").send());
     waiting(database, 2, &[&one, &two]).await?;
-    let name = format!("Three {}", uuid::Uuid::now_v7());
+    let name = format!("Three {attempt}");
     let outcome = post(&name).timeout(Duration::from_millis(50)).send().await;
     ensure!(outcome.is_err_and(|error| error.is_timeout()));
     table.commit().await?;

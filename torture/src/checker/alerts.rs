@@ -144,9 +144,10 @@ fn rejects(evidence: &Evidence, judgement: &mut Judgement) {
     let mut accepted = BTreeMap::<&str, usize>::new();
     let mut tried = BTreeMap::<&str, usize>::new();
     for sent in &evidence.sent {
+        let kept = evidence.forgotten_before.is_none_or(|then| sent.at > then);
         for mark in &*sent.bad {
             *tried.entry(mark).or_default() += 1;
-            *accepted.entry(mark).or_default() += usize::from(sent.accepted());
+            *accepted.entry(mark).or_default() += usize::from(kept && sent.accepted());
         }
     }
     for (mark, tried) in tried {

@@ -29,7 +29,7 @@ fn inbox(evidence: &Evidence, index: &Index<'_>, service: &str, judgement: &mut 
     };
     for record in index.first.iter().filter(|record| listens(service, record)) {
         let id = record.id.unwrap_or_default();
-        if !kit.done.contains_key(&id) {
+        if !kit.done.contains_key(&id) && !kit.may_forget(record) {
             let dead = kit.dead.contains_key(&id);
             let what = format!(
                 "{} has no effect in {service} (dead: {dead})",

@@ -33,6 +33,8 @@ pub struct Evidence {
     pub docker: Vec<Change>,
     /// Containers at the end.
     pub containers: Vec<Container>,
+    /// Of a run whose services forget: bodies that are older may have left no row of a reject.
+    pub forgotten_before: Option<i64>,
 }
 
 /// A rule of the run: it matches one alert name.
@@ -103,6 +105,17 @@ pub struct Record {
     /// Of a dead letter: topic, partition and offset of what died.
     pub died: Option<(String, i32, i64)>,
     pub fact: Fact,
+}
+
+impl Kit {
+    /// Whether the inbox may have forgotten a record.
+    #[must_use]
+    pub fn may_forget(&self, record: &Record) -> bool {
+        self.whole_from.as_ref().is_some_and(|from| {
+            let place = (record.topic.to_string(), record.partition);
+            from.get(&place).is_none_or(|from| record.offset < *from)
+        })
+    }
 }
 
 impl Record {
@@ -184,6 +197,9 @@ pub struct Kit {
     pub done: HashMap<Uuid, Seen>,
     /// Dead in the inbox.
     pub dead: HashMap<Uuid, Seen>,
+    /// Of a run whose services forget: by topic and partition, the offset from which on the inbox
+    /// must be whole. It need not be anywhere else.
+    pub whole_from: Option<BTreeMap<(String, i32), i64>>,
     /// By topic and partition: the next offset, as the database has it.
     pub next: BTreeMap<(String, i32), i64>,
 }

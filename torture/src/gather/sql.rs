@@ -1,6 +1,9 @@
 //! The four databases, in plain SQL.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    time::Duration,
+};
 
 use anyhow::Result;
 use chrono::{DateTime, Utc};
@@ -34,11 +37,11 @@ pub fn all(databases: &Databases) -> [(&'static str, &PgPool); 4] {
     ]
 }
 
-/// Reads everything.
-pub async fn rows(databases: &Databases, prefix: &str) -> Result<Rows> {
+/// Reads everything. Services that forget what they handled have kept it for `kept` at least.
+pub async fn rows(databases: &Databases, prefix: &str, kept: Option<Duration>) -> Result<Rows> {
     let mut kits = BTreeMap::new();
     for (name, pool) in all(databases) {
-        kits.insert(name.to_owned(), kit(pool, prefix).await?);
+        kits.insert(name.to_owned(), kit(pool, prefix, kept).await?);
     }
     Ok(Rows {
         ingest: ingest(&databases.ingest.pool).await?,
@@ -90,11 +93,18 @@ fn all_consumers(databases: &Databases) -> impl Iterator<Item = (&'static str, &
     all(databases).into_iter().skip(1)
 }
 
-async fn kit(pool: &PgPool, prefix: &str) -> Result<Kit> {
-    let inbox: Vec<(Uuid, String, i32, i64, String)> =
-        sqlx::query_as("SELECT event_id, topic, partition, kafka_offset, status FROM inbox_events")
-            .fetch_all(pool)
-            .await?;
+/// A row of `inbox_events` as it is read here, and whether it is too young to be forgotten.
+type Handled = (Uuid, String, i32, i64, String, bool);
+
+async fn kit(pool: &PgPool, prefix: &str, kept: Option<Duration>) -> Result<Kit> {
+    let inbox: Vec<Handled> = sqlx::query_as(
+        "SELECT event_id, topic, partition, kafka_offset, status,
+                received_at > clock_timestamp() - make_interval(secs => $1)
+         FROM inbox_events",
+    )
+    .bind(kept.unwrap_or_default().as_secs_f64())
+    .fetch_all(pool)
+    .await?;
     let mut kit = Kit {
         outbox: sqlx::query_as("SELECT event_id, event_type FROM outbox_events ORDER BY id")
             .fetch_all(pool)
@@ -102,9 +112,15 @@ async fn kit(pool: &PgPool, prefix: &str) -> Result<Kit> {
         sent: sqlx::query_as("SELECT event_id, topic FROM outbox_sent")
             .fetch_all(pool)
             .await?,
+        whole_from: kept.map(|_| BTreeMap::new()),
         ..Kit::default()
     };
-    for (id, topic, partition, offset, status) in inbox {
+    for (id, topic, partition, offset, status, young) in inbox {
+        if let Some(from) = kit.whole_from.as_mut().filter(|_| young) {
+            let topic = topic.trim_start_matches(prefix).to_owned();
+            let from = from.entry((topic, partition)).or_insert(offset);
+            *from = offset.min(*from);
+        }
         let rows = match status.as_str() {
             "done" => &mut kit.done,
             _ => &mut kit.dead,

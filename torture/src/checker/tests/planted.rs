@@ -200,6 +200,11 @@ fn g5_no_effect_two_effects_and_effects_of_nothing() {
     finds(Guarantee::G5, "has no effect in rules", |evidence| {
         kit(evidence, "rules").done.remove(&id(OVER));
     });
+    finds(Guarantee::G5, "has no effect in rules", |evidence| {
+        let rules = kit(evidence, "rules");
+        rules.done.remove(&id(OVER));
+        rules.whole_from = Some([(("alert".to_owned(), 0), 1)].into());
+    });
     finds(Guarantee::G5, "decided twice", |evidence| {
         let mut again = evidence.rules_rows.decisions[0].clone();
         again.seq = 4;
@@ -218,6 +223,16 @@ fn g5_no_effect_two_effects_and_effects_of_nothing() {
             evidence.store.story.remove(&id(OPENED));
         },
     );
+}
+
+#[test]
+fn what_may_be_forgotten_is_not_missed() {
+    let judgement = planted(|evidence| {
+        let rules = kit(evidence, "rules");
+        rules.done.clear();
+        rules.whole_from = Some([(("alert".to_owned(), 0), 2)].into());
+    });
+    assert!(judgement.holds(), "{:?}", judgement.violations);
 }
 
 fn poison(evidence: &mut Evidence, buried: bool) {
