@@ -98,6 +98,23 @@ fn options(args: &DatabaseArgs, service: &str) -> Result<PgConnectOptions, Error
     Ok(options.application_name(&format!("eventpulse-{service}")))
 }
 
+/// How long statements outside of a transaction may take, as we see it.
+const SILENCE: Duration = Duration::from_secs(20);
+
+/// Gives up on `work`, statements on a pool for everything but batches, when there is no answer. The
+/// limits of a session are the server's: of one that vanished no connection hears, and who waits for
+/// it waits for ever.
+///
+/// # Errors
+/// Those of `work`, and class `Retry` after 20 s.
+pub async fn in_time<T>(
+    doing: &'static str,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let outcome = timeout(SILENCE, work).await;
+    outcome.unwrap_or_else(|_| Err(Error::silence(doing, SILENCE)))
+}
+
 /// A connection without an answer is closed: it would be lent to nobody and count for ever.
 async fn within(
     cleaning: impl Future<Output = Result<bool, sqlx::Error>>,

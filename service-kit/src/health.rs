@@ -89,6 +89,12 @@ impl Health {
         self.change(name, |check| check.gates = true);
     }
 
+    /// There is nothing to say of `name` any more.
+    pub(crate) fn lift(&self, name: &'static str) {
+        let mut checks = self.0.checks.lock().unwrap_or_else(PoisonError::into_inner);
+        checks.remove(name);
+    }
+
     fn change(&self, name: &'static str, change: impl FnOnce(&mut Check)) {
         let mut checks = self.0.checks.lock().unwrap_or_else(PoisonError::into_inner);
         change(checks.entry(name).or_insert_with(|| Check {

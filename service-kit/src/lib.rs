@@ -58,6 +58,7 @@ pub mod tx;
 
 pub use batch::Handled;
 pub use config::KitArgs;
+pub use database::in_time;
 pub use error::{Class, Error, Poison};
 pub use health::Health;
 pub use http::Problem;

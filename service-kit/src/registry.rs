@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Error, Poison,
+    database::in_time,
     error::chain,
     pace::{Backoff, wait},
 };
@@ -96,11 +97,13 @@ impl Registry {
     /// # Errors
     /// When the database fails.
     pub async fn load(&self) -> Result<(), Error> {
-        let rows = sqlx::query!("SELECT record, fingerprint, registry_id FROM schema_ids")
-            .fetch_all(&self.0.pool)
-            .await
-            .map_err(Error::database("reading schema ids"))?;
-        for row in rows {
+        let reading = async {
+            sqlx::query!("SELECT record, fingerprint, registry_id FROM schema_ids")
+                .fetch_all(&self.0.pool)
+                .await
+                .map_err(Error::database("reading schema ids"))
+        };
+        for row in in_time("reading schema ids", reading).await? {
             // a negative id is nothing that a registry gave
             if let Ok(id) = u32::try_from(row.registry_id) {
                 self.know(format!("{}/{}", row.record, row.fingerprint), id);
@@ -262,16 +265,19 @@ impl Registry {
     async fn store(&self, contract: &Contract, id: u32) -> Result<(), Error> {
         let registry_id =
             i32::try_from(id).map_err(|error| refused("storing an id".into(), &error))?;
-        sqlx::query!(
-            "INSERT INTO schema_ids (record, fingerprint, registry_id) VALUES ($1, $2, $3)
+        let storing = async {
+            sqlx::query!(
+                "INSERT INTO schema_ids (record, fingerprint, registry_id) VALUES ($1, $2, $3)
              ON CONFLICT (record, fingerprint) DO UPDATE SET registry_id = excluded.registry_id",
-            contract.record,
-            contract.fingerprint,
-            registry_id
-        )
-        .execute(&self.0.pool)
-        .await
-        .map_err(Error::database("storing a schema id"))?;
+                contract.record,
+                contract.fingerprint,
+                registry_id
+            )
+            .execute(&self.0.pool)
+            .await
+            .map_err(Error::database("storing a schema id"))
+        };
+        in_time("storing a schema id", storing).await?;
         self.know(contract.dataschema(), id);
         Ok(())
     }

@@ -40,7 +40,7 @@ use crate::{
     batch::Handler,
     clock::{Backoff, Ticker},
     consumer::{self, CatchUp, Consumer, Watermarks},
-    database::{self, Pools},
+    database::{self, Pools, in_time},
     error::chain,
     http::{self, Desk, Edge, Gate, Limits, Operations},
     kafka::Cluster,
@@ -135,12 +135,12 @@ async fn start<S: Service>(
     let source = loop {
         let attempt = async {
             database::prepare(&args.database, S::NAME, migrator).await?;
-            let mut connection = pools
-                .batches
-                .acquire()
-                .await
-                .map_err(Error::database("connecting"))?;
-            Source::read(&mut connection, S::NAME).await
+            let reading = async {
+                let connection = pools.others.acquire().await;
+                let mut connection = connection.map_err(Error::database("connecting"))?;
+                Source::read(&mut connection, S::NAME).await
+            };
+            in_time("reading the incarnation", reading).await
         };
         let error = tokio::select! {
             () = stop.cancelled() => return Err(Error::Stopping),

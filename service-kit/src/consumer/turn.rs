@@ -28,7 +28,7 @@ use super::{
     watermarks::{Place, Scope},
     worker::{Shared, Worker},
 };
-use crate::{Error, Health, Service, error::chain, pace::Backoff};
+use crate::{Error, Health, Service, database::in_time, error::chain, pace::Backoff};
 
 /// How often the loop looks around although nothing happens. It also polls the client, should a
 /// wake-up of it be missed.
@@ -200,6 +200,8 @@ impl<S: Service> Turn<S> {
             self.shared.metrics.lag.remove(&labels);
             self.shared.metrics.stopped.remove(&labels);
         }
+        // whoever gets them begins with a new breaker
+        self.health.lift(POISON);
     }
 
     fn obey(&mut self, command: Command) -> Result<(), Error> {
@@ -284,7 +286,7 @@ impl<S: Service> Turn<S> {
             topic = labels.topic,
             partition = labels.partition,
             next_offset = lane.next(),
-            "too much poison: this partition is not consumed any further until a restart"
+            "too much poison: this partition is not consumed any further until a restart or a rebalance"
         );
         let what = format!(
             "{} {}: too much poison, stopped",
@@ -367,7 +369,8 @@ async fn find_starts<S: Service>(shared: Arc<Shared<S>>, generation: u64, places
     let never = CancellationToken::new();
     loop {
         let pool = shared.watermarks.pool();
-        match starts(pool, &shared.consumer, &shared.watermarks, &places).await {
+        let looking = starts(pool, &shared.consumer, &shared.watermarks, &places);
+        match in_time("looking where to begin", looking).await {
             Ok(starts) => {
                 drop(shared.commands.send(Command::Start(generation, starts)));
                 return;

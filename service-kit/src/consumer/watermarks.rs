@@ -15,6 +15,7 @@ use tokio::{
 
 use crate::{
     Error,
+    database::in_time,
     kafka::{Cluster, Quiet, ask},
 };
 
@@ -108,14 +109,16 @@ impl Watermarks {
     /// Strikes out the places that were consumed to their end.
     async fn strike_out(&self, wanted: &mut HashMap<Place, i64>) -> Result<(), Error> {
         let topics: Vec<String> = wanted.keys().map(|(topic, _)| topic.clone()).collect();
-        let rows = sqlx::query!(
-            "SELECT topic, partition, next_offset FROM consumer_offsets WHERE topic = ANY($1)",
-            &topics
-        )
-        .fetch_all(&self.0.pool)
-        .await
-        .map_err(Error::database("reading the consumer's offsets"))?;
-        for row in rows {
+        let reading = async {
+            sqlx::query!(
+                "SELECT topic, partition, next_offset FROM consumer_offsets WHERE topic = ANY($1)",
+                &topics
+            )
+            .fetch_all(&self.0.pool)
+            .await
+            .map_err(Error::database("reading the consumer's offsets"))
+        };
+        for row in in_time("reading the consumer's offsets", reading).await? {
             let place = (row.topic, row.partition);
             if wanted
                 .get(&place)

@@ -29,7 +29,9 @@ use self::{
     store::{Store, gauge},
     turning::Turning,
 };
-use crate::{Error, error::chain, kafka::Cluster, pace::wait, registry::Registry};
+use crate::{
+    Error, database::in_time, error::chain, kafka::Cluster, pace::wait, registry::Registry,
+};
 
 /// How long clients may take to end; they go on in the background.
 const CLOSE: Duration = Duration::from_millis(300);
@@ -66,8 +68,8 @@ impl Relay {
         let shards = Shards {
             options,
             owned: watch::Sender::new(Vec::new()),
-            wake: Arc::clone(&self.wake),
-            bell: Arc::new(Notify::new()),
+            heard: Notify::new(),
+            bell: Notify::new(),
         };
         let turning = Turning::new(engine, store.clone(), heard);
         let landed = CancellationToken::new();
@@ -88,7 +90,14 @@ impl Relay {
 
     async fn measure(&self, stop: &CancellationToken) {
         loop {
-            match gauge(&self.pool).await {
+            // of a database that vanished no connection hears
+            let Some(measured) = stop
+                .run_until_cancelled(in_time("measuring the outbox", gauge(&self.pool)))
+                .await
+            else {
+                return;
+            };
+            match measured {
                 Ok((depth, age, parked)) => {
                     self.metrics.depth.set(depth);
                     self.metrics.oldest_age.set(age.max(0.0));

@@ -3,7 +3,7 @@
 //!
 //! Two relays on one shard would be harmless (duplicates only): the locks save work.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use tokio::{
@@ -29,16 +29,19 @@ const CLOSE: Duration = Duration::from_millis(300);
 /// A connection that does not answer for this long is lost, and its locks with it.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// The same on the server's side, in its words: many times what passes between two looks.
+const IDLE: &str = "10s";
+
 /// One instance's part in sharing out the shards.
 #[derive(Debug)]
 pub(super) struct Shards {
     pub(super) options: PgConnectOptions,
     /// Shards to send now.
     pub(super) owned: watch::Sender<Vec<i16>>,
-    /// Wakes this instance's relay.
-    pub(super) wake: Arc<Notify>,
+    /// Another instance has written for shards of this one.
+    pub(super) heard: Notify,
     /// Asks to wake the others.
-    pub(super) bell: Arc<Notify>,
+    pub(super) bell: Notify,
 }
 
 impl Shards {
@@ -66,6 +69,9 @@ impl Shards {
 
     async fn connected(&self, stop: &CancellationToken) -> Result<(), Error> {
         let options = self.options.clone().application_name("relay shards");
+        // An instance that freezes or vanishes says nothing, and its locks would stay as long as the
+        // server takes the session for alive: who does not look for so long has lost them.
+        let options = options.options([("idle_session_timeout", IDLE)]);
         let pool = PgPoolOptions::new()
             .max_connections(1)
             .max_lifetime(None)
@@ -104,7 +110,7 @@ impl Shards {
                 heard = listener.try_recv() => match heard {
                     // our own ringing is heard here too
                     Ok(Some(rung)) if i64::from(rung.process_id()) == i64::from(pid) => {}
-                    Ok(Some(_)) => self.wake.notify_one(),
+                    Ok(Some(_)) => self.heard.notify_one(),
                     Ok(None) => return Err(lost()),
                     Err(source) => return Err(Error::database("listening for the bell")(source)),
                 },

@@ -1,7 +1,5 @@
 //! The relay's SQL, on connections of its own.
 
-use std::time::Duration;
-
 use rdkafka::error::KafkaError;
 use sqlx::{
     PgConnection, PgPool, Postgres,
@@ -109,9 +107,6 @@ impl Failures {
         self.errors.drain(..count);
     }
 }
-
-/// How long one look or mark may take, all of its statements.
-pub(super) const SILENCE: Duration = Duration::from_secs(20);
 
 #[derive(Clone, Debug)]
 pub(super) struct Store(PgPool);

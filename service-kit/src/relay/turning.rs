@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::{FutureExt, future::BoxFuture};
 use tokio::{
     sync::mpsc,
-    time::{Instant, MissedTickBehavior, interval, timeout, timeout_at},
+    time::{Instant, MissedTickBehavior, interval, sleep_until, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -14,9 +14,9 @@ use super::{
     engine::Engine,
     producer::Report,
     shards::Shards,
-    store::{Acks, Failures, Page, SILENCE, Store},
+    store::{Acks, Failures, Page, Store},
 };
-use crate::{Error, error::chain, failpoint, outbox::SHARDS, pace::Backoff};
+use crate::{Error, database::in_time, error::chain, failpoint, outbox::SHARDS, pace::Backoff};
 
 /// How often time itself makes something due: polling, back-offs that end.
 const TICK: Duration = Duration::from_millis(50);
@@ -116,6 +116,8 @@ impl Turning {
                         shards.bell.notify_one();
                     }
                 }
+                // rung by another instance: answered with a bell it would never end
+                () = shards.heard.notified() => self.wanted = true,
                 _ = owned.changed() => {
                     let now_owned = owned.borrow_and_update().clone();
                     self.engine.own(now_owned);
@@ -175,7 +177,7 @@ impl Turning {
                     }
                     store.page(&filter).await
                 };
-                let page = within("reading the outbox", looking).await;
+                let page = in_time("reading the outbox", looking).await;
                 found.page = page;
                 found
             }
@@ -213,7 +215,7 @@ impl Turning {
             let acks = std::mem::take(&mut self.engine.acks);
             self.writing = Some(
                 async move {
-                    let outcome = within("marking sent events", store.mark(&acks)).await;
+                    let outcome = in_time("marking sent events", store.mark(&acks)).await;
                     failpoint::pass("relay.marked");
                     Written::Acks(acks, outcome)
                 }
@@ -225,7 +227,7 @@ impl Turning {
             self.writing = Some(
                 async move {
                     let putting_off = store.put_off(&failures);
-                    let outcome = within("putting off failed events", putting_off).await;
+                    let outcome = in_time("putting off failed events", putting_off).await;
                     Written::Failures(failures, outcome)
                 }
                 .boxed(),
@@ -235,7 +237,7 @@ impl Turning {
             self.writing = Some(
                 async move {
                     let relenting = store.relent(&shards);
-                    Written::Relented(within("taking up events", relenting).await)
+                    Written::Relented(in_time("taking up events", relenting).await)
                 }
                 .boxed(),
             );
@@ -284,13 +286,17 @@ impl Turning {
         let mut reports = Vec::with_capacity(REPORTS);
         loop {
             self.start_writing();
-            if self.writing.is_none() && self.engine.lanes.flying() == 0 {
+            let marked = self.writing.is_none() && self.engine.acks.ids.is_empty();
+            if marked && self.engine.lanes.flying() == 0 {
                 break;
             }
+            let silent_until = self.silent_until;
             let turn = async {
                 tokio::select! {
                     _ = self.heard.recv_many(&mut reports, REPORTS) => {}
                     written = under_way(&mut self.writing) => self.written(written),
+                    // after a failed mark there is another, while there is time
+                    () = sleep_until(silent_until), if silent_until > Instant::now() => {}
                 }
             };
             if timeout_at(deadline, turn).await.is_err() {
@@ -305,15 +311,6 @@ impl Turning {
         }
         self.engine
     }
-}
-
-/// Of a database that vanished no connection hears: without a limit nothing would be relayed again.
-async fn within<T>(
-    doing: &'static str,
-    work: impl Future<Output = Result<T, Error>>,
-) -> Result<T, Error> {
-    let outcome = timeout(SILENCE, work).await;
-    outcome.unwrap_or_else(|_| Err(Error::silence(doing, SILENCE)))
 }
 
 /// Waits for what is under way, if anything; it stays under way when the wait is given up.
