@@ -85,6 +85,8 @@ pub(super) fn failed(draft: &mut Draft<'_>, action: &ActionFailed) {
         FailureReason::Superseded => {
             target.replicas = action.running_replicas;
             life::settle_if_quiet(draft, requested.incident_id);
+            // what fires on is decided again: nothing else would come of this step
+            draft.recheck_at(draft.at);
             Said::new(Outcome::Superseded, sentence::superseded(&requested))
         }
         FailureReason::UnknownTarget | FailureReason::OutOfBounds => {

@@ -7,7 +7,7 @@ use shared_events::{
 };
 
 use super::{
-    Alert, Event, Failure, Incident, Phase, Rule, TimerKind, Verify, draft::Draft, sentence,
+    Alert, Event, Failure, Incident, Over, Phase, Rule, TimerKind, Verify, draft::Draft, sentence,
 };
 
 /// The alert of an incident that `raised` is.
@@ -57,7 +57,11 @@ fn replace(draft: &mut Draft<'_>, incident: Incident) {
     let before = memory.incident.replace(incident);
     for alert in before.iter().flat_map(Incident::holding) {
         memory.evidence.remove(&alert.episode_id);
-        memory.remember_over(alert.episode_id, true);
+        memory.remember_over(Over {
+            episode_id: alert.episode_id,
+            held: true,
+            fires: true,
+        });
     }
     let pending: Vec<IncidentId> = memory.pending.values().map(|r| r.incident_id).collect();
     memory

@@ -58,4 +58,4 @@ pub use route::{Route, route};
 pub use rule::{Action, Bounds, Policy, Role, Rule, RuleSet, Standing};
 pub use rule_difference::Difference;
 pub use shared_events::matcher::Matcher;
-pub use state::{Busy, Correlation, Evidence, Memory, Pause, Sequence, State, Target};
+pub use state::{Busy, Correlation, Evidence, Memory, Over, Pause, Sequence, State, Target};

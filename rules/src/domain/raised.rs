@@ -3,7 +3,7 @@
 use shared_events::{alert::AlertRaised, incident::ReasonCode};
 
 use super::{
-    Evidence, Outcome, Role, Rule,
+    Evidence, Outcome, Over, Role, Rule,
     act::{Acted, act, condition},
     draft::{Draft, Said},
     life, sentence,
@@ -136,7 +136,11 @@ fn hold(draft: &mut Draft<'_>, rule: &Rule, alert: &AlertRaised, over: bool) -> 
     if !over {
         return Place::There(place);
     }
-    draft.memory_mut().remember_over(episode, true);
+    draft.memory_mut().remember_over(Over {
+        episode_id: episode,
+        held: true,
+        fires: false,
+    });
     let message = sentence::already_over(alert);
     if !is_current {
         life::resolve(draft, ReasonCode::AlreadyOver, message.clone(), None);

@@ -3,7 +3,7 @@
 use shared_events::alert::{AlertResolved, ResolveReason};
 
 use super::{
-    Outcome, Rule,
+    Outcome, Over, Rule,
     draft::{Draft, Said},
     life, sentence,
 };
@@ -19,8 +19,13 @@ pub(super) fn resolved(draft: &mut Draft<'_>, alert: &AlertResolved, rules: &[us
     draft.memory_mut().evidence.remove(&alert.episode_id);
     let all = draft.rules;
     let seen: Vec<&Rule> = rules.iter().filter_map(|&at| all.rules.get(at)).collect();
-    if held || seen.iter().any(|rule| rule.is_live()) {
-        draft.memory_mut().remember_over(alert.episode_id, held);
+    let known = draft.memory().over(alert.episode_id).is_some();
+    if held || known || seen.iter().any(|rule| rule.is_live()) {
+        draft.memory_mut().remember_over(Over {
+            episode_id: alert.episode_id,
+            held,
+            fires: false,
+        });
     }
     life::drop_idle_recheck(draft);
     let name = alert

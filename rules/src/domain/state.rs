@@ -59,6 +59,9 @@ pub struct Over {
     pub episode_id: EpisodeId,
     /// It held an incident: a late firing of it opens no other.
     pub held: bool,
+    /// Its alert fires on: the incident that it held has made room for the next.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fires: bool,
 }
 
 /// What an alert said last.
@@ -190,19 +193,21 @@ impl Memory {
         self.over.iter().find(|over| over.episode_id == episode)
     }
 
-    pub(super) fn remember_over(&mut self, episode_id: EpisodeId, held: bool) {
+    /// Remembers an episode that is over here, for a while after its alert has ended: one that
+    /// fires on comes again with each repeat.
+    pub(super) fn remember_over(&mut self, over: Over) {
         let known = self
             .over
-            .iter_mut()
-            .find(|over| over.episode_id == episode_id);
-        if let Some(over) = known {
-            over.held |= held;
-            return;
+            .iter()
+            .position(|known| known.episode_id == over.episode_id);
+        let before = known.and_then(|at| self.over.remove(at));
+        let ended = self.over.iter().filter(|over| !over.fires).count();
+        let oldest = self.over.iter().position(|over| !over.fires);
+        if let (true, Some(oldest)) = (ended >= REMEMBERED, oldest) {
+            self.over.remove(oldest);
         }
-        if self.over.len() == REMEMBERED {
-            self.over.pop_front();
-        }
-        self.over.push_back(Over { episode_id, held });
+        let held = over.held || before.is_some_and(|before| before.held);
+        self.over.push_back(Over { held, ..over });
     }
 
     /// The incident, while it is current.

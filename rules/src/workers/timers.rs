@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use service_kit::{Error, Kit, Trace, Work, Worker, clock::Ticker};
+use service_kit::{Class, Error, Kit, Trace, Work, Worker, clock::Ticker, in_time};
 use shared_events::Topic;
 
 use crate::{
@@ -38,7 +38,7 @@ pub(super) fn worker(kit: &Kit<RuleEngine>) -> Worker {
 
 /// Fires what is due. Gives whether there may be more.
 pub(crate) async fn fire_due(kit: &Kit<RuleEngine>) -> Result<bool, Error> {
-    let due = due(kit).await?;
+    let due = in_time("looking for timers", due(kit)).await?;
     if due.is_empty() {
         return Ok(false);
     }
@@ -48,8 +48,29 @@ pub(crate) async fn fire_due(kit: &Kit<RuleEngine>) -> Result<bool, Error> {
         () = kit.shutdown().cancelled() => return Ok(false),
     }
     let more = due.len() >= usize::try_from(AT_ONCE).unwrap_or(usize::MAX);
-    kit.handle(due.into_iter().map(work).collect()).await?;
+    let works: Vec<_> = due.into_iter().map(work).collect();
+    match kit.handle(works.clone()).await {
+        Err(error) if error.class() == Class::Park && works.len() > 1 => {
+            one_by_one(kit, works).await?;
+        }
+        outcome => drop(outcome?),
+    }
     Ok(more)
+}
+
+/// What the database refuses of one timer keeps no other from firing.
+///
+/// # Errors
+/// Class `Park` when the others have fired; the refused one stays, and is tried again.
+async fn one_by_one(kit: &Kit<RuleEngine>, works: Vec<Work<Input>>) -> Result<(), Error> {
+    let mut refused = None;
+    for work in works {
+        match kit.handle(vec![work]).await {
+            Err(error) if error.class() == Class::Park => refused = Some(error),
+            outcome => drop(outcome?),
+        }
+    }
+    refused.map_or(Ok(()), Err)
 }
 
 async fn due(kit: &Kit<RuleEngine>) -> Result<Vec<(Timer, Trace)>, Error> {

@@ -51,6 +51,43 @@ async fn due_timers_fire_once_the_topics_are_consumed() -> Result<()> {
     rules.stop().await
 }
 
+/// Whatever the database has against one of them.
+const REFUSE_APP: &str = "
+    CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        IF NEW.correlation_key = 'service=app' AND NEW.input LIKE 'timer.%' THEN
+            RAISE EXCEPTION 'refused' USING ERRCODE = '23514';
+        END IF;
+        RETURN NEW;
+    END $$;
+    CREATE TRIGGER refuse BEFORE INSERT ON decisions_log FOR EACH ROW EXECUTE FUNCTION refuse()";
+
+#[tokio::test]
+async fn a_timer_that_the_database_refuses_keeps_no_other_from_firing() -> Result<()> {
+    let topics = TestTopics::fresh().await;
+    let database = Arc::new(Database::fresh(&[]).await);
+    let folder = folder()?;
+    let kit = kit_args(&database, &topics.prefix);
+    let rules = Rules::with(kit, &folder, rules::RulesSource::Topic).await?;
+    rules.until_ready().await;
+    let engine = Engine::on(Arc::clone(&database)).await?;
+    sqlx::raw_sql(REFUSE_APP).execute(&database.pool).await?;
+    let mut log = Log::default();
+    // that of app is due first
+    let fire = ["app", "shop"].map(|name| log.alert(raised("HighCPU", name, (1, 1), 0)));
+    engine.handle(Intake::local(fire.into())).await?;
+    make(&topics.cluster("rules"), &["alert", "action"]).await;
+    wait_for("the time-out of the other action", async || {
+        let codes = engine.codes().await.map_err(|error| error.to_string())?;
+        if codes.iter().any(|code| code == "action_timed_out") {
+            return Ok(());
+        }
+        Err(format!("{codes:?}"))
+    })
+    .await;
+    rules.stop().await
+}
+
 /// With the broker away a timer waits, however long it has been due; what was heard meanwhile is
 /// decided first.
 #[tokio::test]

@@ -207,6 +207,9 @@ fn superseded_neither_undoes_nor_fails() {
     assert_eq!(world.requested().len(), 1);
     assert_eq!(world.incident(KEY).phase, Phase::Open);
     assert!(world.targets["app"].pending.is_none());
+    // it still fires: a timer looks again, and once more when the cooldown is over
+    assert_eq!(world.fire_next(), ["cooldown"]);
+    assert_eq!(world.fire_next(), ["fired"]);
 }
 
 /// After an outage of minutes: the alert still fires, and nobody has tried anything.

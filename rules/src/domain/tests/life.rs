@@ -1,5 +1,7 @@
 //! How incidents open, are joined, and close.
 
+use std::ops::RangeInclusive;
+
 use chrono::TimeDelta;
 use shared_events::{
     IncidentEvent,
@@ -8,7 +10,7 @@ use shared_events::{
 };
 
 use super::world::{World, episode, place, raised, resolved};
-use crate::domain::{Correlation, Phase};
+use crate::domain::{Correlation, Phase, Verb};
 
 const KEY: &str = "service=app";
 
@@ -251,6 +253,38 @@ fn long_lists_of_alerts_are_cut_for_the_wire_and_bounded_in_memory() {
             .iter()
             .any(|alert| alert.episode_id == newest)
     );
+    assert!(world.correlations[KEY].memory.over.len() <= 64);
+}
+
+/// More of them than are remembered of what has ended: each comes again with its next repeat.
+#[test]
+fn what_fires_on_after_its_incident_was_closed_opens_no_other() {
+    let mut world = World::new();
+    let fire = |world: &mut World, numbers: RangeInclusive<i64>, occurrence| {
+        for number in numbers {
+            let alert = raised("CPUDataMissing", "app", number, occurrence, world.now);
+            world.alert(&alert);
+        }
+    };
+    fire(&mut world, 1..=100, 1);
+    let closed = world.incident(KEY).id;
+    world.command(Verb::Close {
+        incident_id: closed,
+    });
+    fire(&mut world, 101..=101, 1);
+    let opened = world.incident(KEY).id;
+    assert_ne!(opened, closed);
+    fire(&mut world, 1..=100, 2);
+    assert_eq!(world.incident(KEY).id, opened);
+    assert_eq!(world.incident(KEY).alerts.len(), 1, "none of them joins");
+    let end = resolved("CPUDataMissing", "app", 101, world.now);
+    world.alert(&end);
+    fire(&mut world, 1..=100, 3);
+    assert_eq!(world.incident(KEY).phase, Phase::Closed);
+    for number in 1..=100 {
+        let end = resolved("CPUDataMissing", "app", number, world.now);
+        world.alert(&end);
+    }
     assert!(world.correlations[KEY].memory.over.len() <= 64);
 }
 
