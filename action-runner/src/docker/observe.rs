@@ -50,8 +50,6 @@ pub struct Source {
 pub struct Memory {
     /// Ready looks in a row, by container id.
     streaks: HashMap<String, u8>,
-    /// The template by its container's id: a container's configuration does not change.
-    template: Option<(String, Source)>,
 }
 
 /// A container of ours, as a list tells of it.
@@ -94,7 +92,7 @@ impl Engine {
                 }
             }
         }
-        let template = self.source(others, memory).await?;
+        let template = self.source(others).await?;
         let hash = match &template {
             Some(source) => source.template.as_ref().ok().map(Template::hash),
             None => stored.map(str::to_owned),
@@ -164,30 +162,20 @@ impl Engine {
         }
     }
 
-    /// The oldest container of others, a running one first.
-    async fn source(
-        &self,
-        others: Vec<ContainerSummary>,
-        memory: &mut Memory,
-    ) -> Result<Option<Source>, Error> {
+    /// The oldest container of others, a running one first. It is looked at anew each time: limits and
+    /// networks can be changed under the same id, and every instance must see the same.
+    async fn source(&self, others: Vec<ContainerSummary>) -> Result<Option<Source>, Error> {
         for candidate in candidates(others) {
             let Some(id) = candidate.id.clone() else {
                 continue;
             };
-            if let Some((known, source)) = &memory.template
-                && *known == id
-            {
-                return Ok(Some(source.clone()));
-            }
             let Some(container) = self.inspect(&id).await? else {
                 continue;
             };
-            let source = Source {
+            return Ok(Some(Source {
                 container: name(&candidate),
                 template: Template::of(&container),
-            };
-            memory.template = Some((id, source.clone()));
-            return Ok(Some(source));
+            }));
         }
         Ok(None)
     }

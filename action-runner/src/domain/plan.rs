@@ -171,7 +171,8 @@ fn surplus(goal: &Goal, observed: &Observed) -> Vec<Step> {
         at_most.saturating_sub(foreign_counted(goal, observed)) + u32::from(surges(goal, observed));
     let excess = managed.saturating_sub(allowed);
     let mut live: Vec<&Replica> = live(observed).collect();
-    live.sort_by_key(|replica| std::cmp::Reverse(replica.slot));
+    // what serves stays as long as there is something else to remove
+    live.sort_by_key(|replica| (replica.ready, std::cmp::Reverse(replica.slot)));
     live.into_iter()
         .take(excess as usize)
         .map(|replica| remove(replica, Removal::Surplus))
