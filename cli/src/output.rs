@@ -209,6 +209,8 @@ pub(crate) fn printable(text: &str) -> String {
         .map(|c| match c {
             '\n' | '\t' => ' ',
             c if c.is_control() => '\u{fffd}',
+            // turns what follows around: a name is then not what it looks like
+            '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
             c => c,
         })
         .collect()

@@ -5,6 +5,7 @@ mod choreography;
 mod contracts;
 mod disk;
 mod failpoints;
+mod hostile;
 mod instances;
 mod past;
 mod restore;

@@ -16,7 +16,8 @@ use tokio::sync::Mutex;
 use crate::{
     checker::evidence::{Bounds, Rule},
     docker::{Journal, Part},
-    fleet::{Fleet, SERVICES},
+    fleet::{Fleet, SERVICES, Slot},
+    gate,
     proxy::{
         Protocol, Proxy,
         bridge::{self, Bridge},
@@ -91,7 +92,9 @@ pub struct Arena {
     pub edges: Vec<Arc<Proxy>>,
     pub targets: Vec<Target>,
     pub journal: Journal,
-    /// The services' way to the engine and back into a socket.
+    /// Between Action Runner and the engine.
+    pub gate: Arc<Slot>,
+    /// The gate's way to the engine and back into a socket.
     _engine: ([Bridge; 2], TempDir),
 }
 
@@ -183,11 +186,15 @@ impl Arena {
         let folder = tempfile::tempdir()?;
         std::fs::write(folder.path().join("rules.yaml"), rules_file())?;
         let socket = tempfile::tempdir()?;
-        let engine = socket.path().join("docker.sock");
-        let written = targets_file(&targets, &engine);
+        let (engine, gate) = (
+            socket.path().join("engine.sock"),
+            socket.path().join("docker.sock"),
+        );
+        let written = targets_file(&targets, &gate);
         std::fs::write(folder.path().join("targets.yaml"), written)?;
         let (edges, behind) = proxies(&places).await?;
         let before = bridge::from_socket(&engine, at(&edges, "docker")?)?;
+        let gate = gate::start(folder.path(), &engine, &gate)?;
         let fleet = Fleet::start(folder, through(&places, &edges, forgets)?, instances).await?;
         let proxies = edges
             .iter()
@@ -200,8 +207,14 @@ impl Arena {
             edges,
             targets,
             journal,
+            gate,
             _engine: ([before, behind], socket),
         })
+    }
+
+    /// Every process of ours that may be broken.
+    pub fn processes(&self) -> impl Iterator<Item = &Arc<Slot>> {
+        self.fleet.slots.iter().chain([&self.gate])
     }
 
     /// Bounds by target, for the checker.

@@ -38,7 +38,7 @@ pub struct Slot {
 }
 
 impl Slot {
-    fn new(member: Member) -> Arc<Self> {
+    pub(crate) fn new(member: Member) -> Arc<Self> {
         Arc::new(Self {
             service: member.name,
             url: member.url.clone(),

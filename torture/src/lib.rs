@@ -7,6 +7,7 @@ pub mod docker;
 pub mod driver;
 pub mod faults;
 pub mod fleet;
+pub mod gate;
 pub mod gather;
 pub mod proxy;
 pub mod report;

@@ -216,6 +216,9 @@ pub fn unfinished(folder: &Path, faults: &[Done], logs: &Path) -> Result<()> {
 fn copy(logs: &Path, folder: &Path) -> Result<()> {
     for entry in fs::read_dir(logs)? {
         let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            continue;
+        }
         fs::copy(entry.path(), folder.join(entry.file_name()))?;
     }
     Ok(())

@@ -75,7 +75,7 @@ pub async fn run(plan: &Plan) -> Result<Report> {
     arena.fleet.ready(HEALING).await?;
     let supervised = CancellationToken::new();
     let supervisor = tokio::spawn(Fleet::supervise(
-        arena.fleet.slots.clone(),
+        arena.processes().cloned().collect(),
         supervised.clone(),
     ));
     let mut senders = Senders::start(plan, &arena, &mut dice).await?;

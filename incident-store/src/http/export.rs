@@ -246,6 +246,8 @@ fn plain(words: &str) -> String {
                 text.push(c);
             }
             c if c.is_control() => text.push(' '),
+            // turns what follows around
+            '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => text.push(' '),
             c => text.push(c),
         }
     }

@@ -9,7 +9,8 @@ use tokio::time::sleep;
 use crate::{arena::Arena, dice::Dice, fleet::Slot};
 
 fn any_slot<'a>(arena: &'a Arena, dice: &mut Dice) -> &'a Arc<Slot> {
-    &arena.fleet.slots[dice.below(arena.fleet.slots.len())]
+    let processes: Vec<_> = arena.processes().collect();
+    processes[dice.below(processes.len())]
 }
 
 fn millis(dice: &mut Dice, low: u64, high: u64) -> Duration {
