@@ -14,7 +14,7 @@ pub mod store;
 mod sweep;
 pub mod targets;
 
-use std::{fs, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 use service_kit::{Error, Kit, Parts, Worker};
 use tokio::{
@@ -93,11 +93,9 @@ pub fn assemble(
 
 fn workers(tools: &Tools, found: &sweep::Found, file: &Arc<Path>) -> Vec<Worker> {
     let (roster, sweeper, reload) = (tools.clone(), tools.clone(), tools.clone());
-    let (found, file, kept) = (found.clone(), Arc::clone(file), Arc::clone(file));
+    let (found, file) = (found.clone(), Arc::clone(file));
     vec![
-        Worker::new("targets", move || {
-            roster::run(roster.clone(), Arc::clone(&kept))
-        }),
+        Worker::new("targets", move || roster::run(roster.clone())),
         Worker::new("sweeper", move || {
             sweep::run(sweeper.clone(), found.clone())
         }),
@@ -118,21 +116,6 @@ async fn reload_on_signal(tools: Tools, file: Arc<Path>) -> Result<(), Error> {
             () = tools.kit.shutdown().cancelled() => return Ok(()),
             _ = hangups.recv() => drop(reload(&tools, &file)),
         }
-    }
-}
-
-/// Reads the file again if it has changed: who asks one instance to reload means all of them, and two
-/// that keep a target within other bounds would undo each other's work. `text` is what it was.
-pub(crate) fn reload_if_changed(tools: &Tools, file: &Path, text: &mut Option<String>) {
-    let now = fs::read_to_string(file).ok();
-    if now == *text {
-        return;
-    }
-    let version = tools.kit.service().targets().version.clone();
-    let known = now.as_deref().map(|now| Targets::parse(file, now));
-    *text = now;
-    if !known.is_some_and(|known| known.is_ok_and(|known| known.version == version)) {
-        drop(reload(tools, file));
     }
 }
 

@@ -1,9 +1,9 @@
 //! Which targets are kept: one keeper for each that `targets.yaml` declares, begun and ended as the
 //! file changes. Also shows figures, and ends actions whose target is not declared any more.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
-use service_kit::{Error, Trace, Work, clock::wait};
+use service_kit::{Error, Trace, Work, clock::wait, in_time};
 use shared_events::{
     action::{ALL_TARGETS, FailureReason},
     ids::derive,
@@ -15,7 +15,6 @@ use crate::{
     domain::{state::Input, target::Target, wording},
     keeper::{Keeper, Tools},
     metrics::Figures,
-    reload_if_changed,
     service::TargetInput,
     shown::Shown,
     store::{self, Holder},
@@ -30,16 +29,14 @@ struct Kept {
 }
 
 /// Runs the keepers until the service stops.
-pub(crate) async fn run(tools: Tools, file: Arc<Path>) -> Result<(), Error> {
+pub(crate) async fn run(tools: Tools) -> Result<(), Error> {
     let stop = tools.kit.shutdown().clone();
     let instance = store::instance(tools.kit.pool()).await?;
     let _presence = store::show(tools.kit.pool(), instance, stop.clone()).await?;
     let mut keepers = JoinSet::new();
     let mut kept: BTreeMap<String, Kept> = BTreeMap::new();
     let mut begun: u64 = 0;
-    let mut text = None;
     let outcome = loop {
-        reload_if_changed(&tools, &file, &mut text);
         let declared = tools.kit.service().targets();
         kept.retain(|name, keeper| {
             let same = declared.by_name.get(name) == Some(&keeper.target);
@@ -67,7 +64,7 @@ pub(crate) async fn run(tools: Tools, file: Arc<Path>) -> Result<(), Error> {
             };
             kept.insert(name.clone(), entry);
         }
-        if let Err(error) = tidy(&tools).await {
+        if let Err(error) = in_time("tidying targets", tidy(&tools)).await {
             break Err(error);
         }
         tokio::select! {

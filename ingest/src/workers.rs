@@ -6,6 +6,7 @@ use chrono::TimeDelta;
 use service_kit::{
     Error, Kit, Trace, Work, Worker,
     clock::{self, Ticker},
+    in_time,
 };
 use shared_events::{AlertId, ids::event_id};
 use uuid::Uuid;
@@ -50,7 +51,8 @@ pub(crate) fn sweeper(kit: &Kit<Ingest>, metrics: &Metrics) -> Worker {
 async fn sweep(kit: &Kit<Ingest>, metrics: &Metrics, stale: TimeDelta) -> Result<(), Error> {
     let mut after = Uuid::nil();
     while !kit.shutdown().is_cancelled() {
-        let silent = crate::store::unheard(kit.pool(), stale, after, SWEPT).await?;
+        let looking = crate::store::unheard(kit.pool(), stale, after, SWEPT);
+        let silent = in_time("looking for silent episodes", looking).await?;
         let Some(last) = silent.last() else {
             return Ok(());
         };
@@ -80,7 +82,7 @@ pub(crate) fn pruner(kit: &Kit<Ingest>, keep: TimeDelta) -> Worker {
             let rest = patience.clamp(Duration::from_millis(100), REST * 10);
             let mut ticker = Ticker::new(rest, kit.shutdown().clone());
             while ticker.tick().await {
-                while crate::store::prune(kit.pool(), keep, PRUNED).await? > 0 {
+                while in_time("pruning", crate::store::prune(kit.pool(), keep, PRUNED)).await? > 0 {
                     if kit.shutdown().is_cancelled() {
                         return Ok(());
                     }

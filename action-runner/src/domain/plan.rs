@@ -1,5 +1,5 @@
-//! Observed and desired give steps. Slots lowest free first; down removes the highest slot first;
-//! what is not ours is counted and never touched.
+//! Observed and desired give steps. Slots lowest free first; down removes what is not ready, then the
+//! highest slot first; what is not ours is counted and never touched.
 
 use std::collections::BTreeSet;
 

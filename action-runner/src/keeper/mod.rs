@@ -21,6 +21,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use service_kit::{
     Error, Kit,
     clock::{Backoff, Stopwatch, wait},
+    in_time,
 };
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -158,7 +159,8 @@ impl Keeper {
             if self.stop.is_cancelled() || !lease.hold(Duration::ZERO).await? {
                 return Ok((NEWS, i64::MAX));
             }
-            let situation = store::situation(self.tools.kit.pool(), &self.target.name).await?;
+            let looking = store::situation(self.tools.kit.pool(), &self.target.name);
+            let situation = in_time("reading a target", looking).await?;
             match Box::pin(self.turn(&situation, lease)).await? {
                 Turn::Rest(delay) => return Ok((delay, situation.target.epoch)),
                 Turn::Again(delay) => self.nap(delay).await,

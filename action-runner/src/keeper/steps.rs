@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use service_kit::{Error, clock::pause, error::chain};
+use service_kit::{Error, clock::pause, error::chain, in_time};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span};
 
@@ -87,7 +87,8 @@ impl Keeper {
         if !lease.hold(needed).await? {
             return Ok(false);
         }
-        let now = store::situation(self.tools.kit.pool(), &self.target.name).await?;
+        let looking = store::situation(self.tools.kit.pool(), &self.target.name);
+        let now = in_time("reading a target", looking).await?;
         let same = now.target.epoch == planned.target.epoch && now.paused().is_none();
         // Last, because it can change without a word.
         Ok(same && !self.stop.is_cancelled())

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use service_kit::{Error, clock::Stopwatch};
+use service_kit::{Error, clock::Stopwatch, in_time};
 use sqlx::{PgPool, postgres::types::PgInterval};
 use uuid::Uuid;
 
@@ -57,9 +57,11 @@ impl Lease {
             interval(HOLDS),
             holder.instance,
         )
-        .fetch_optional(pool)
-        .await
-        .map_err(Error::database("taking a lease"))?;
+        .fetch_optional(pool);
+        let taken = in_time("taking a lease", async {
+            taken.await.map_err(Error::database("taking a lease"))
+        })
+        .await?;
         Ok(taken.map(|_| Self {
             pool: pool.clone(),
             target: target.to_owned(),
@@ -83,9 +85,11 @@ impl Lease {
             self.owner,
             interval(holds),
         )
-        .execute(&self.pool)
-        .await
-        .map_err(Error::database("renewing a lease"))?;
+        .execute(&self.pool);
+        let renewal = in_time("renewing a lease", async {
+            renewal.await.map_err(Error::database("renewing a lease"))
+        })
+        .await?;
         if renewal.rows_affected() == 0 {
             return Ok(false);
         }
@@ -95,16 +99,20 @@ impl Lease {
 
     /// Gives it back, so that another instance need not wait.
     pub async fn release(self) -> Result<(), Error> {
-        sqlx::query!(
+        let release = sqlx::query!(
             "UPDATE targets SET lease_owner = NULL, lease_until = NULL
              WHERE name = $1 AND lease_owner = $2",
             self.target,
             self.owner
         )
-        .execute(&self.pool)
+        .execute(&self.pool);
+        in_time("releasing a lease", async {
+            release
+                .await
+                .map(drop)
+                .map_err(Error::database("releasing a lease"))
+        })
         .await
-        .map_err(Error::database("releasing a lease"))?;
-        Ok(())
     }
 }
 

@@ -151,24 +151,6 @@ async fn a_bad_targets_file_changes_nothing_and_a_good_one_everything() {
     runner.stop().await;
 }
 
-/// Of several instances a command reaches one: the others look themselves.
-#[tokio::test(flavor = "multi_thread")]
-async fn an_edited_targets_file_counts_without_a_command() {
-    let (host, _database, runner) = start().await;
-    let before = runner.get("/api/v1/targets").await["version"].clone();
-    let narrow = Setup {
-        max: 1,
-        ..Setup::default()
-    };
-    std::fs::write(&runner.file, runner.targets(&host.project, &narrow)).expect("written");
-    wait_for("the edited file to count", async || {
-        let now = runner.get("/api/v1/targets").await["version"].clone();
-        if now == before { Err(now) } else { Ok(()) }
-    })
-    .await;
-    runner.stop().await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_target_that_is_renamed_leaves_replicas_that_only_a_person_removes() {
     let (host, _database, runner) = start().await;

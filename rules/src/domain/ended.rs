@@ -85,8 +85,9 @@ pub(super) fn failed(draft: &mut Draft<'_>, action: &ActionFailed) {
         FailureReason::Superseded => {
             target.replicas = action.running_replicas;
             life::settle_if_quiet(draft, requested.incident_id);
-            // what fires on is decided again: nothing else would come of this step
-            draft.recheck_at(draft.at);
+            // What fires on is decided again, for nothing else would come of this step; not at once:
+            // as long as the newest request is ahead of the clock the next is too old as well.
+            draft.recheck_at(draft.at + draft.rules.policy.action_grace);
             Said::new(Outcome::Superseded, sentence::superseded(&requested))
         }
         FailureReason::UnknownTarget | FailureReason::OutOfBounds => {

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use service_kit::{Class, Error, Kit, Trace, Work, Worker, clock::Ticker, in_time};
+use service_kit::{Class, Error, Kit, Trace, Work, Worker, clock::Ticker, error::chain, in_time};
 use shared_events::Topic;
 
 use crate::{
@@ -51,26 +51,29 @@ pub(crate) async fn fire_due(kit: &Kit<RuleEngine>) -> Result<bool, Error> {
     let works: Vec<_> = due.into_iter().map(work).collect();
     match kit.handle(works.clone()).await {
         Err(error) if error.class() == Class::Park && works.len() > 1 => {
-            one_by_one(kit, works).await?;
+            Ok(one_by_one(kit, works).await? && more)
         }
-        outcome => drop(outcome?),
+        outcome => outcome.map(|_| more),
     }
-    Ok(more)
 }
 
-/// What the database refuses of one timer keeps no other from firing.
-///
-/// # Errors
-/// Class `Park` when the others have fired; the refused one stays, and is tried again.
-async fn one_by_one(kit: &Kit<RuleEngine>, works: Vec<Work<Input>>) -> Result<(), Error> {
-    let mut refused = None;
+/// What the database refuses of one timer keeps no other from firing; it is tried again with the next
+/// look. Gives whether any has fired.
+async fn one_by_one(kit: &Kit<RuleEngine>, works: Vec<Work<Input>>) -> Result<bool, Error> {
+    let mut fired = false;
     for work in works {
+        let timer_id = work.id;
         match kit.handle(vec![work]).await {
-            Err(error) if error.class() == Class::Park => refused = Some(error),
-            outcome => drop(outcome?),
+            Err(error) if error.class() == Class::Park => {
+                tracing::error!(%timer_id, error = chain(&error), "a timer cannot fire");
+            }
+            outcome => {
+                outcome?;
+                fired = true;
+            }
         }
     }
-    refused.map_or(Ok(()), Err)
+    Ok(fired)
 }
 
 async fn due(kit: &Kit<RuleEngine>) -> Result<Vec<(Timer, Trace)>, Error> {
