@@ -64,7 +64,7 @@ pub(crate) async fn run(tools: Tools) -> Result<(), Error> {
             };
             kept.insert(name.clone(), entry);
         }
-        if let Err(error) = in_time("tidying targets", tidy(&tools)).await {
+        if let Err(error) = tidy(&tools).await {
             break Err(error);
         }
         tokio::select! {
@@ -93,7 +93,11 @@ async fn tidy(tools: &Tools) -> Result<(), Error> {
     let pool = tools.kit.pool();
     let declared = tools.kit.service().targets();
     let names: Vec<String> = declared.by_name.keys().cloned().collect();
-    for (target, action_id) in store::undeclared(pool, &names).await? {
+    let undeclared = in_time(
+        "looking for undeclared targets",
+        store::undeclared(pool, &names),
+    );
+    for (target, action_id) in undeclared.await? {
         let input = Input::Missed {
             action_id,
             reason: FailureReason::UnknownTarget,
@@ -108,7 +112,7 @@ async fn tidy(tools: &Tools) -> Result<(), Error> {
         let work = Work::local(id.into(), Trace::default(), input);
         tools.kit.handle(vec![work]).await?;
     }
-    let rows = store::list_targets(pool).await?;
+    let rows = in_time("listing targets", store::list_targets(pool)).await?;
     let all = rows
         .iter()
         .any(|row| row.name == ALL_TARGETS && row.pause_id.is_some());

@@ -12,7 +12,7 @@ use service_kit::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    http::{Rules, folder},
+    http::{Folder, Rules, folder},
     story::{Log, raised, resolved},
     support::Engine,
 };
@@ -25,22 +25,20 @@ async fn make(cluster: &Cluster, names: &[&str]) {
     topics::ensure(cluster, &wanted, &CancellationToken::new()).await;
 }
 
-/// The story's clock is years behind: its timers are due as soon as they are set.
-#[tokio::test]
-async fn due_timers_fire_once_the_topics_are_consumed() -> Result<()> {
-    let topics = TestTopics::fresh().await;
-    let database = Arc::new(Database::fresh(&[]).await);
-    let folder = folder()?;
-    let kit = kit_args(&database, &topics.prefix);
-    let rules = Rules::with(kit, &folder, rules::RulesSource::Topic).await?;
+/// Rules that run on topics nobody has made yet, and the story's hand on their database.
+async fn on_topics(
+    topics: &TestTopics,
+    database: &Arc<Database>,
+    folder: &Folder,
+) -> Result<(Rules, Engine)> {
+    let kit = kit_args(database, &topics.prefix);
+    let rules = Rules::with(kit, folder, rules::RulesSource::Topic).await?;
     rules.until_ready().await;
-    let engine = Engine::on(Arc::clone(&database)).await?;
-    let fire = Log::default().alert(raised("HighCPU", "app", (1, 1), 0));
-    engine.handle(Intake::local(vec![fire])).await?;
-    // the topic of alerts is not there yet: nobody can tell what waits in it, so nothing fires
-    let cluster = topics.cluster("rules");
-    make(&cluster, &["alert", "action"]).await;
-    wait_for("the time-out of the action", async || {
+    Ok((rules, Engine::on(Arc::clone(database)).await?))
+}
+
+async fn times_out(engine: &Engine) {
+    wait_for("the time-out of an action", async || {
         let codes = engine.codes().await.map_err(|error| error.to_string())?;
         if codes.iter().any(|code| code == "action_timed_out") {
             return Ok(());
@@ -48,6 +46,21 @@ async fn due_timers_fire_once_the_topics_are_consumed() -> Result<()> {
         Err(format!("{codes:?}"))
     })
     .await;
+}
+
+/// The story's clock is years behind: its timers are due as soon as they are set.
+#[tokio::test]
+async fn due_timers_fire_once_the_topics_are_consumed() -> Result<()> {
+    let topics = TestTopics::fresh().await;
+    let database = Arc::new(Database::fresh(&[]).await);
+    let folder = folder()?;
+    let (rules, engine) = on_topics(&topics, &database, &folder).await?;
+    let fire = Log::default().alert(raised("HighCPU", "app", (1, 1), 0));
+    engine.handle(Intake::local(vec![fire])).await?;
+    // the topic of alerts is not there yet: nobody can tell what waits in it, so nothing fires
+    let cluster = topics.cluster("rules");
+    make(&cluster, &["alert", "action"]).await;
+    times_out(&engine).await;
     rules.stop().await
 }
 
@@ -67,24 +80,15 @@ async fn a_timer_that_the_database_refuses_keeps_no_other_from_firing() -> Resul
     let topics = TestTopics::fresh().await;
     let database = Arc::new(Database::fresh(&[]).await);
     let folder = folder()?;
-    let kit = kit_args(&database, &topics.prefix);
-    let rules = Rules::with(kit, &folder, rules::RulesSource::Topic).await?;
-    rules.until_ready().await;
-    let engine = Engine::on(Arc::clone(&database)).await?;
+    let (rules, engine) = on_topics(&topics, &database, &folder).await?;
     sqlx::raw_sql(REFUSE_APP).execute(&database.pool).await?;
     let mut log = Log::default();
     // that of app is due first
     let fire = ["app", "shop"].map(|name| log.alert(raised("HighCPU", name, (1, 1), 0)));
     engine.handle(Intake::local(fire.into())).await?;
     make(&topics.cluster("rules"), &["alert", "action"]).await;
-    wait_for("the time-out of the other action", async || {
-        let codes = engine.codes().await.map_err(|error| error.to_string())?;
-        if codes.iter().any(|code| code == "action_timed_out") {
-            return Ok(());
-        }
-        Err(format!("{codes:?}"))
-    })
-    .await;
+    // the other one
+    times_out(&engine).await;
     rules.stop().await
 }
 
