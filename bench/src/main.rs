@@ -7,6 +7,7 @@ mod drive;
 mod error;
 mod floor;
 mod grow;
+mod hops;
 mod latency;
 mod plot;
 mod report;

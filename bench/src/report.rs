@@ -36,6 +36,10 @@ pub(crate) struct Run {
     pub(crate) post_ms: Option<Quantiles>,
     /// Webhook due to incident visible.
     pub(crate) way_ms: Option<Quantiles>,
+    /// Of it: until the alert's record can be read, from there until the incident's, and from there
+    /// until it is visible.
+    #[serde(default)]
+    pub(crate) hops_ms: BTreeMap<String, Quantiles>,
     /// Alerts a second that were to be posted, where the load is paced.
     pub(crate) rate: Option<u32>,
     pub(crate) costs: BTreeMap<String, Cost>,
@@ -77,7 +81,7 @@ impl Report {
                 format!("{:.1}", run.drained_seconds - run.posting_seconds),
                 format!("{}, {}", run.refused, run.cut),
                 quantiles(run.post_ms),
-                quantiles(run.way_ms),
+                ways(run),
                 costs(&run.costs),
             ]);
         }
@@ -118,6 +122,12 @@ fn quantiles(of: Option<Quantiles>) -> String {
         || "-".to_owned(),
         |q| format!("{:.1} / {:.1} / {:.1}", q.p50, q.p99, q.max),
     )
+}
+
+fn ways(run: &Run) -> String {
+    let hops = run.hops_ms.iter();
+    let hops = hops.map(|(name, hop)| format!("\n{name}: {}", quantiles(Some(*hop))));
+    hops.fold(quantiles(run.way_ms), |text, hop| text + &hop)
 }
 
 fn costs(costs: &BTreeMap<String, Cost>) -> String {

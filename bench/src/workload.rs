@@ -11,6 +11,7 @@ use crate::{
     alerts::Mix,
     drive::{self, Driven, Until},
     error::Error,
+    hops::Hops,
     latency::Latencies,
     report::Run,
     sight::Sight,
@@ -66,7 +67,7 @@ impl Bench {
             alerts: decided().await? - before,
             ..Driven::default()
         };
-        Ok(run(name, driven, 0, (Duration::ZERO, took), costs, None))
+        Ok(run(name, driven, 0, (Duration::ZERO, took), costs))
     }
 
     /// Bodies of 100 alerts as fast as they are answered.
@@ -90,7 +91,7 @@ impl Bench {
         self.rest(driven.alerts).await?;
         let costs = watch.end().await?;
         let took = began.elapsed();
-        Ok(run(name, driven, incidents, (posted, took), costs, None))
+        Ok(run(name, driven, incidents, (posted, took), costs))
     }
 
     /// Single alerts at a pace; the way of each from its due time to the stream.
@@ -104,6 +105,8 @@ impl Bench {
         self.rest(0).await?;
         let sight = Sight::default();
         let looking = sight.begin(&self.servers).await?;
+        let hops = Hops::default();
+        let reading = hops.begin(&self.servers.kafka, &mix.run)?;
         let watch = Watch::begin(&self.servers).await?;
         let sent = Arc::<Mutex<HashMap<u64, Instant>>>::default();
         let began = Instant::now();
@@ -120,21 +123,24 @@ impl Bench {
         let costs = watch.end().await?;
         let took = began.elapsed();
         looking.abort();
-        let mut ways = Latencies::default();
+        reading.abort();
+        let mut ways = Vec::new();
         for (n, due) in sent.lock().expect("no writer panics").iter() {
             if let Some(seen) = sight.when(&mix.service(*n)) {
-                ways.add(seen.saturating_duration_since(*due));
+                ways.push((*n, *due, seen));
             }
         }
+        let mut whole = Latencies::default();
+        for (_, due, seen) in &ways {
+            whole.add(seen.saturating_duration_since(*due));
+        }
         let incidents = driven.alerts;
-        Ok(run(
-            name,
-            driven,
-            incidents,
-            (posted, took),
-            costs,
-            Some((rate, ways)),
-        ))
+        Ok(Run {
+            rate: Some(rate),
+            way_ms: whole.quantiles(),
+            hops_ms: hops.took(ways.into_iter()),
+            ..run(name, driven, incidents, (posted, took), costs)
+        })
     }
 
     /// Incident events that the store has taken in.
@@ -233,12 +239,10 @@ fn run(
     incidents: u64,
     (posted, took): (Duration, Duration),
     costs: BTreeMap<String, Cost>,
-    paced: Option<(u32, Latencies)>,
 ) -> Run {
-    let (rate, ways) = paced.unzip();
     Run {
         workload: name.to_owned(),
-        rate,
+        rate: None,
         alerts: driven.alerts,
         incidents,
         bytes: driven.bytes,
@@ -247,7 +251,8 @@ fn run(
         posting_seconds: posted.as_secs_f64(),
         drained_seconds: took.as_secs_f64(),
         post_ms: driven.posts.quantiles(),
-        way_ms: ways.and_then(Latencies::quantiles),
+        way_ms: None,
+        hops_ms: BTreeMap::new(),
         costs,
     }
 }

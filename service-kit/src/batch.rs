@@ -61,7 +61,7 @@ pub struct Intake<I> {
 }
 
 impl<I> Intake<I> {
-    /// Inputs that did not come from a topic.
+    /// Inputs that are not read from a topic now.
     pub fn local(works: Vec<Work<I>>) -> Self {
         Self {
             works,
@@ -236,7 +236,7 @@ fn claims<I>(intake: &Intake<I>) -> Vec<Claim> {
     let works = intake.works.iter().filter_map(|work| {
         Some(Claim {
             id: work.id,
-            position: work.delivery()?.position.clone(),
+            position: work.position()?.clone(),
             redriven: intake.redriven.contains(&work.id.uuid()),
             dead: None,
         })
@@ -255,7 +255,7 @@ fn fresh<I: Clone>(intake: &Intake<I>, claimed: &HashSet<Uuid>) -> Vec<Work<I>> 
         .works
         .iter()
         .filter(|work| match work.origin {
-            Origin::Kafka(_) | Origin::Redriven(_) => {
+            Origin::Kafka(_) | Origin::Redriven(_) | Origin::Recalled(_) => {
                 claimed.contains(&work.id.uuid()) && seen.insert(work.id)
             }
             Origin::Local => true,

@@ -111,8 +111,28 @@ pub async fn in_time<T>(
     doing: &'static str,
     work: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {
-    let outcome = timeout(SILENCE, work).await;
-    outcome.unwrap_or_else(|_| Err(Error::silence(doing, SILENCE)))
+    or_silence(doing, SILENCE, work).await
+}
+
+/// Settings of a connection of its own that goes through whole tables.
+pub(crate) const PATIENT: [(&str, &str); 2] =
+    [("statement_timeout", "10min"), ("enable_seqscan", "on")];
+
+/// [`in_time`] for what runs on such a connection.
+pub(crate) async fn patiently<T>(
+    doing: &'static str,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    or_silence(doing, Duration::from_secs(660), work).await
+}
+
+async fn or_silence<T>(
+    doing: &'static str,
+    limit: Duration,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let outcome = timeout(limit, work).await;
+    outcome.unwrap_or_else(|_| Err(Error::silence(doing, limit)))
 }
 
 /// A connection without an answer is closed: it would be lent to nobody and count for ever.

@@ -6,9 +6,10 @@
 
 use std::str::FromStr;
 
+use serde::Deserialize;
 use serde_json::Value;
 use shared_events::Timestamp;
-use sqlx::{Connection, PgConnection, PgPool, postgres::PgConnectOptions};
+use sqlx::{Connection, PgConnection, PgPool, postgres::PgConnectOptions, types::Json};
 use uuid::Uuid;
 
 use crate::{Error, outbox::held::Because};
@@ -101,6 +102,45 @@ pub(crate) async fn open(conn: &mut PgConnection) -> Result<Option<Restoration>,
     .fetch_optional(conn)
     .await
     .map_err(Error::database("looking for a restoration"))
+}
+
+/// What the database knew before it began to catch up, however often it has begun since.
+#[derive(Clone, Debug)]
+pub(crate) struct Baseline {
+    /// Rows of the outbox beyond it were written while catching up.
+    pub(crate) last_outbox_id: i64,
+    pub(crate) read_until: Vec<ReadUntil>,
+}
+
+/// A row of `consumer_offsets`.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct ReadUntil {
+    /// With prefix.
+    pub(crate) topic: String,
+    pub(crate) partition: i32,
+    pub(crate) next_offset: i64,
+}
+
+/// Reads what the database knew, and keeps it the first time.
+pub(crate) async fn baseline(conn: &mut PgConnection, id: i64) -> Result<Baseline, Error> {
+    let row = sqlx::query!(
+        r#"UPDATE restorations
+           SET last_outbox_id = COALESCE(
+                   last_outbox_id, (SELECT max(outbox_events.id) FROM outbox_events), 0),
+               read_until = COALESCE(
+                   read_until, (SELECT jsonb_agg(consumer_offsets) FROM consumer_offsets), '[]')
+           WHERE id = $1
+           RETURNING last_outbox_id AS "last_outbox_id!",
+                     read_until AS "read_until!: Json<Vec<ReadUntil>>""#,
+        id
+    )
+    .fetch_one(conn)
+    .await
+    .map_err(Error::database("keeping what a dump knows"))?;
+    Ok(Baseline {
+        last_outbox_id: row.last_outbox_id,
+        read_until: row.read_until.0,
+    })
 }
 
 /// It is caught up from.

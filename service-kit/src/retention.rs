@@ -2,9 +2,14 @@
 
 use std::time::Duration;
 
-use sqlx::{Connection, PgPool};
+use sqlx::{Connection, PgConnection, PgPool};
 
-use crate::{Error, Kit, Service, Worker, clock::Ticker, config::RetentionArgs};
+use crate::{
+    Error, Kit, Service, Worker,
+    clock::Ticker,
+    config::RetentionArgs,
+    database::{PATIENT, in_time, patiently},
+};
 
 /// Days of `outbox_sent` that are made ahead.
 const AHEAD: i32 = 2;
@@ -29,9 +34,11 @@ pub(crate) fn worker<S: Service>(kit: &Kit<S>) -> Worker {
                 let turned = turn_days(kit.pool(), keep.sent_retention).await;
                 let mut more = true;
                 while more && !kit.shutdown().is_cancelled() {
-                    more = forget_sent(kit.pool(), keep.sent_retention).await? == AT_ONCE;
+                    let forgotten = forget_sent(kit.pool(), keep.sent_retention);
+                    more = in_time("forgetting sent events", forgotten).await? == AT_ONCE;
                     if let Some(keep) = keep.inbox_retention {
-                        more |= forget_handled(kit.pool(), keep).await? == AT_ONCE;
+                        let forgotten = forget_handled(kit.pool(), keep);
+                        more |= in_time("forgetting handled events", forgotten).await? == AT_ONCE;
                     }
                 }
                 turned?;
@@ -48,23 +55,25 @@ fn rest(keep: &RetentionArgs) -> Duration {
 }
 
 async fn turn_days(pool: &PgPool, keep: Duration) -> Result<(), Error> {
-    let connection = pool.acquire().await;
-    // not of the pool any more: its statements may take as long as it takes to look through all that
-    // was sent on the first day, once for each day that is made, until that is forgotten
-    let mut connection = connection.map_err(Error::database("connecting"))?.detach();
-    sqlx::raw_sql("SET statement_timeout = '10min'")
-        .execute(&mut connection)
+    // its statements may take as long as it takes to look through all that was sent on the first day,
+    // once for each day that is made, until that is forgotten
+    let options = (*pool.connect_options()).clone().options(PATIENT);
+    let turning = async {
+        let mut connection = PgConnection::connect_with(&options)
+            .await
+            .map_err(Error::database("connecting"))?;
+        let dropped = sqlx::query_scalar!(
+            "SELECT turn_outbox_sent(make_interval(secs => $1), $2)",
+            keep.min(LONGEST).as_secs_f64(),
+            AHEAD
+        )
+        .fetch_one(&mut connection)
         .await
-        .map_err(Error::database("setting a limit"))?;
-    let dropped = sqlx::query_scalar!(
-        "SELECT turn_outbox_sent(make_interval(secs => $1), $2)",
-        keep.min(LONGEST).as_secs_f64(),
-        AHEAD
-    )
-    .fetch_one(&mut connection)
-    .await
-    .map_err(Error::database("making and dropping days of outbox_sent"))?;
-    drop(connection.close().await);
+        .map_err(Error::database("making and dropping days of outbox_sent"))?;
+        drop(connection.close().await);
+        Ok(dropped)
+    };
+    let dropped = patiently("making and dropping days of outbox_sent", turning).await?;
     if let Some(days @ 1..) = dropped {
         tracing::info!(days, "sent events were forgotten");
     }

@@ -119,6 +119,9 @@ pub enum Origin {
     /// A record that was a dead letter or that the broker had lost, and that a person asked for
     /// again: claimed in the inbox, and out of the order of its key.
     Redriven(Arc<Delivery>),
+    /// An event of its own that a restored database does not know of: claimed in the inbox, so that
+    /// it is recalled once.
+    Recalled(Position),
     /// This service itself (HTTP, timer, worker): not claimed in the inbox.
     Local,
 }
@@ -187,6 +190,15 @@ impl<I> Work<I> {
     pub fn delivery(&self) -> Option<&Delivery> {
         match &self.origin {
             Origin::Kafka(delivery) | Origin::Redriven(delivery) => Some(delivery),
+            Origin::Recalled(_) | Origin::Local => None,
+        }
+    }
+
+    /// What the inbox keeps of it, for an input that is claimed there.
+    pub(crate) fn position(&self) -> Option<&Position> {
+        match &self.origin {
+            Origin::Kafka(delivery) | Origin::Redriven(delivery) => Some(&delivery.position),
+            Origin::Recalled(position) => Some(position),
             Origin::Local => None,
         }
     }

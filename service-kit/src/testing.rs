@@ -1,6 +1,8 @@
 //! For tests of services: a database and topics of one's own, and waiting for what must become
 //! true. What is missing fails loudly and says how to start it.
 
+mod port;
+
 use std::{fmt::Debug, sync::Once, thread::JoinHandle, time::Duration};
 
 use clap::Parser;
@@ -15,6 +17,7 @@ use sqlx::{
 };
 use uuid::Uuid;
 
+pub use self::port::Port;
 use crate::{KitArgs, clock, kafka::Cluster};
 
 /// Databases and topics of tests begin with this.

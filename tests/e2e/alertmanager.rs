@@ -15,9 +15,9 @@ use anyhow::{Context, Result, ensure};
 use axum::{Router, extract::State, routing::get};
 use eventpulse_tests::{
     App, Stack,
-    member::free_port,
     stack::{Setup, TOKEN, patiently},
 };
+use service_kit::testing::Port;
 
 /// What cAdvisor would say of one container with half a CPU.
 #[derive(Debug)]
@@ -109,9 +109,12 @@ fn adapt(name: &str, folder: &Path, replaced: &[(&str, String)]) -> Result<()> {
     Ok(())
 }
 
-fn monitoring(stack: &Stack, cadvisor: u16, folder: &Path) -> Result<[Container; 2]> {
-    let (prometheus, alertmanager) = (free_port()?, free_port()?);
-    let local = |port: u16| format!("127.0.0.1:{port}");
+fn monitoring(
+    stack: &Stack,
+    cadvisor: u16,
+    folder: &Path,
+    [prometheus, alertmanager]: &[Port; 2],
+) -> Result<[Container; 2]> {
     std::fs::write(folder.join("am_token"), TOKEN)?;
     let ingest = stack.ingest.url.trim_start_matches("http://").to_owned();
     adapt("rules.yml", folder, &[])?;
@@ -119,8 +122,8 @@ fn monitoring(stack: &Stack, cadvisor: u16, folder: &Path) -> Result<[Container;
         "prometheus.yml",
         folder,
         &[
-            ("alertmanager:9093", local(alertmanager)),
-            ("cadvisor:8080", local(cadvisor)),
+            ("alertmanager:9093", alertmanager.to_string()),
+            ("cadvisor:8080", format!("127.0.0.1:{cadvisor}")),
         ],
     )?;
     adapt(
@@ -144,7 +147,7 @@ fn monitoring(stack: &Stack, cadvisor: u16, folder: &Path) -> Result<[Container;
             "--config.file=/etc/alertmanager/alertmanager.yml",
             "--storage.path=/alertmanager",
             "--cluster.listen-address=",
-            &format!("--web.listen-address={}", local(alertmanager)),
+            &format!("--web.listen-address={alertmanager}"),
         ])?,
         Container::run(&[
             "--volume",
@@ -152,7 +155,7 @@ fn monitoring(stack: &Stack, cadvisor: u16, folder: &Path) -> Result<[Container;
             &image("PROMETHEUS_IMAGE", "prom/prometheus:v3.13.5"),
             "--config.file=/etc/prometheus/prometheus.yml",
             "--storage.tsdb.path=/prometheus",
-            &format!("--web.listen-address={}", local(prometheus)),
+            &format!("--web.listen-address={prometheus}"),
         ])?,
     ])
 }
@@ -184,7 +187,8 @@ async fn a_real_alertmanager_fires_and_resolves() -> Result<()> {
     });
     let cadvisor = serve(Arc::clone(&figures)).await?;
     let folder = tempfile::tempdir()?;
-    let _containers = monitoring(&stack, cadvisor, folder.path())?;
+    let ports = [Port::reserve()?, Port::reserve()?];
+    let _containers = monitoring(&stack, cadvisor, folder.path(), &ports)?;
 
     let minute = Duration::from_secs(90);
     patiently(

@@ -8,27 +8,28 @@ use chrono::Utc;
 use eventpulse_tests::{
     Stack,
     docker::{docker, postgres},
-    member::free_port,
     stack::{Parts, Setup, try_post},
     webhook::{self, Alert},
 };
 use reqwest::StatusCode;
-use service_kit::testing::{Database, wait_for};
+use service_kit::testing::{Database, Port, wait_for};
 use uuid::Uuid;
 
 /// A Postgres on a file system of its own, which is small.
 struct SmallPostgres {
     name: String,
     url: String,
+    port: Port,
 }
 
 impl SmallPostgres {
     async fn start() -> Result<Self> {
         let name = format!("eptest-disk-{}", Uuid::new_v4().simple());
-        let port = free_port()?;
+        let port = Port::reserve()?;
         let small = Self {
-            url: format!("postgres://postgres:postgres@127.0.0.1:{port}/postgres"),
+            url: format!("postgres://postgres:postgres@{port}/postgres"),
             name,
+            port,
         };
         let name = small.name.as_str();
         let server = postgres().await?;
@@ -66,7 +67,7 @@ impl SmallPostgres {
         ])
         .await?;
         let (publish, data) = (
-            format!("127.0.0.1:{port}:5432"),
+            format!("{}:5432", small.port),
             format!("{name}:/var/lib/postgresql"),
         );
         docker(&[

@@ -13,7 +13,7 @@ use eventpulse_tests::{
     stack::{Setup, try_post},
     webhook::{Alert, body},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use service_kit::testing::{Database, wait_for};
 use tokio::{
     sync::watch,
@@ -179,6 +179,11 @@ async fn since(stack: &Stack, app: &App, high: Alert) -> Result<()> {
     stack.accept(std::slice::from_ref(&low)).await?;
     wait_for("one replica", async || app.running(1).await).await;
     stack.accept(&[low.resolved(Utc::now())]).await?;
+    let words = json!({"actor": "ana", "reason": "a deploy"});
+    for verb in ["pause", "resume"] {
+        let path = format!("/api/v1/targets/app/{verb}");
+        stack.rules.post(&path, &words).await?;
+    }
     let again = Alert::firing("HighCPU", "app", Utc::now());
     stack.accept(&[again]).await?;
     wait_for("two replicas again", async || app.running(2).await).await;
@@ -241,7 +246,14 @@ async fn restore(stack: &mut Stack, service: &str, dump: &Dump) -> Result<Value>
         _ => stack.databases.store = restored,
     }
     let member = stack.member(service)?;
-    member.restart(&[("EVENTPULSE_DATABASE_URL", url)])?;
+    // it dies half-way, and once more when nothing is left but to say so; each time it begins again
+    let failpoint = |name: &str| ("EVENTPULSE_FAILPOINT", name.to_owned());
+    let database = ("EVENTPULSE_DATABASE_URL", url);
+    member.restart(&[database, failpoint("batch.committed:3")])?;
+    member.died().await;
+    member.restart(&[failpoint("restore.taken")])?;
+    member.died().await;
+    member.restart(&[failpoint("")])?;
     member.ready().await;
     let lacked = cli.json(&["db", "lacked", "--service", service]).await?;
     let [restoration] = lacked.as_array().map_or(&[][..], Vec::as_slice) else {
@@ -326,7 +338,7 @@ async fn the_incident_store_is_restored() -> Result<()> {
 async fn the_action_runner_is_restored() -> Result<()> {
     let report = story("action-runner").await?;
     ensure!(
-        count(&report, "read")? == 2 && count(&report, "said")? == 2,
+        count(&report, "read")? == 4 && count(&report, "said")? == 2,
         "{report:#}"
     );
     ensure!(
@@ -350,6 +362,7 @@ async fn rules_are_restored() -> Result<()> {
         count(&report, "read")? >= 10 && count(&report, "said")? >= 8,
         "{report:#}"
     );
+    ensure!(count(&report, "not_said_again")? == 0, "{report:#}");
     // alerts that came while nobody decided, and nothing else
     let anew = report["said_anew"].as_array().context("a list")?;
     ensure!(

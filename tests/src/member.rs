@@ -2,7 +2,6 @@
 
 use std::{
     fs::File,
-    net::TcpListener,
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -10,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use service_kit::testing::wait_for;
+use service_kit::testing::{Port, wait_for};
 
 const SIGABRT: i32 = 6;
 
@@ -22,6 +21,7 @@ pub struct Member {
     pub url: String,
     settings: Vec<(&'static str, String)>,
     log: PathBuf,
+    _port: Port,
     child: Option<Child>,
 }
 
@@ -41,11 +41,6 @@ pub(crate) fn binary(name: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// A port that nobody listens on now.
-pub fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
-}
-
 impl Member {
     /// Starts `name` with `settings`; its log goes to a file of `folder`.
     pub fn start(
@@ -53,17 +48,17 @@ impl Member {
         settings: Vec<(&'static str, String)>,
         folder: &Path,
     ) -> Result<Self> {
-        let port = free_port()?;
+        let port = Port::reserve()?;
+        let address = port.to_string();
         let mut member = Self {
             name,
-            url: format!("http://127.0.0.1:{port}"),
+            url: format!("http://{address}"),
             settings,
-            log: folder.join(format!("{name}-{port}.log")),
+            log: folder.join(format!("{name}-{}.log", port.number())),
+            _port: port,
             child: None,
         };
-        member
-            .settings
-            .push(("EVENTPULSE_LISTEN", format!("127.0.0.1:{port}")));
+        member.settings.push(("EVENTPULSE_LISTEN", address));
         member.spawn()?;
         Ok(member)
     }

@@ -9,7 +9,7 @@ use crate::tree::{read, sources};
 
 #[test]
 fn every_failpoint_is_swept() -> Result<()> {
-    let sweep = read("tests/e2e/failpoints.rs")?;
+    let sweep = read("tests/e2e/failpoints.rs")? + &read("tests/e2e/restore.rs")?;
     let pass = Regex::new(r#"failpoint::pass\("([a-z.]+)"\)"#)?;
     let mut points = BTreeSet::new();
     for source in sources(".rs")? {

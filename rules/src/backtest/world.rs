@@ -1,7 +1,7 @@
 //! What a running engine keeps in its tables, in memory; one input is one batch.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     sync::Arc,
 };
 
@@ -13,7 +13,7 @@ use shared_events::{
 
 use crate::{
     batch::{Batch, Produced},
-    domain::{Budget, Correlation, Phase, RuleSet, Target, Timer},
+    domain::{Budget, Correlation, RuleSet, Target, Timer},
     fold,
     load::{self, Known},
     save,
@@ -218,20 +218,12 @@ impl World {
         self.known.incidents.insert(id, key.to_owned());
     }
 
-    /// Other rules became active then: what fires in a current incident stays there.
+    /// Other rules became active then: what fires and belongs to a correlation stays there.
     pub(super) fn rules_changed(&mut self) {
         for correlation in self.batch.correlations.values() {
-            let Some(incident) = &correlation.memory.incident else {
-                continue;
-            };
-            match incident.phase {
-                Phase::Open | Phase::Failed => {}
-                Phase::Closed => continue,
-            }
-            for alert in incident.alerts.iter().filter(|alert| alert.firing) {
-                let keys = self.known.strays.entry(alert.episode_id).or_default();
-                let known: HashSet<&String> = keys.iter().collect();
-                if !known.contains(&correlation.key) {
+            for episode in correlation.memory.belonging() {
+                let keys = self.known.strays.entry(episode).or_default();
+                if !keys.contains(&correlation.key) {
                     keys.push(correlation.key.clone());
                     keys.sort();
                 }

@@ -210,6 +210,28 @@ impl Memory {
         self.over.push_back(Over { held, ..over });
     }
 
+    /// Episodes that fire and belong here, whatever rules say later: they are in the current incident,
+    /// or hold a closed one, or held an earlier one.
+    pub fn belonging(&self) -> impl Iterator<Item = EpisodeId> {
+        let incidents = self.incident.iter();
+        let alerts =
+            incidents.flat_map(|incident| incident.alerts.iter().map(move |a| (incident, a)));
+        let firing = alerts.filter(|(incident, alert)| {
+            let reason = alert.holds || self.evidence.contains_key(&alert.episode_id);
+            alert.firing && (incident.is_current() || reason)
+        });
+        let earlier = self.over.iter().filter(|over| over.fires);
+        firing
+            .map(|(_, alert)| alert.episode_id)
+            .chain(earlier.map(|over| over.episode_id))
+    }
+
+    /// Whether nothing is current here, and an alert fires that belongs here.
+    #[must_use]
+    pub fn lingers(&self) -> bool {
+        self.current().is_none() && self.belonging().next().is_some()
+    }
+
     /// The incident, while it is current.
     #[must_use]
     pub fn current(&self) -> Option<&Incident> {

@@ -70,19 +70,22 @@ pub(crate) async fn save(
         .collect();
     let incidents: Vec<Option<Uuid>> = changed.iter().map(incident).collect();
     let phases: Vec<Option<&str>> = changed.iter().map(phase).collect();
+    let lingers: Vec<bool> = changed.iter().map(|c| c.memory.lingers()).collect();
     let memories: Vec<Json<&Memory>> = changed.iter().map(|c| Json(&c.memory)).collect();
     let written = sqlx::query!(
         "INSERT INTO correlations
-             (key, decisions, sequences, incident_id, phase, memory, updated_at)
-         SELECT key, decisions, sequences, incident_id, phase, memory, clock_timestamp()
-         FROM UNNEST($1::text[], $2::bigint[], $3::jsonb[], $4::uuid[], $5::text[], $6::jsonb[])
-              AS new (key, decisions, sequences, incident_id, phase, memory)
+             (key, decisions, sequences, incident_id, phase, memory, lingers, updated_at)
+         SELECT key, decisions, sequences, incident_id, phase, memory, lingers, clock_timestamp()
+         FROM UNNEST($1::text[], $2::bigint[], $3::jsonb[], $4::uuid[], $5::text[], $6::jsonb[],
+                     $8::boolean[])
+              AS new (key, decisions, sequences, incident_id, phase, memory, lingers)
          -- one order for every instance: concurrent batches wait for each other, never deadlock
          ORDER BY key
          ON CONFLICT (key) DO UPDATE
          SET decisions = excluded.decisions, sequences = excluded.sequences,
              incident_id = excluded.incident_id, phase = excluded.phase,
-             memory = excluded.memory, updated_at = excluded.updated_at
+             memory = excluded.memory, lingers = excluded.lingers,
+             updated_at = excluded.updated_at
          -- decided as if it had no row, and has one: left alone, and missed in the count
          WHERE correlations.key <> ALL($7)",
         &keys as &[&str],
@@ -92,6 +95,7 @@ pub(crate) async fn save(
         &phases as &[Option<&str>],
         &memories as &[Json<&Memory>],
         fresh,
+        &lingers,
     )
     .execute(conn)
     .await

@@ -104,8 +104,8 @@ pub(crate) async fn stored(
     }))
 }
 
-/// Keeps the rules and the set, and makes it the active one. Episodes that fire in a current
-/// incident now are noted as strays: they stay there, wherever the new rules would see them.
+/// Keeps the rules and the set, and makes it the active one. Episodes that fire now and belong to a
+/// correlation are noted as strays: they stay there, wherever the new rules would see them.
 pub(crate) async fn activate(
     conn: &mut PgConnection,
     set: &RuleSet,
@@ -137,11 +137,22 @@ pub(crate) async fn activate(
     .execute(&mut *conn)
     .await
     .map_err(Error::database("activating a rule set"))?;
+    // as `Memory::belonging`
     sqlx::query!(
-        "INSERT INTO strays (episode_id, correlation_key)
+        "WITH held AS (
+             SELECT key, phase, memory FROM correlations WHERE phase IN ('open', 'failed')
+             UNION ALL SELECT key, phase, memory FROM correlations WHERE lingers
+         )
+         INSERT INTO strays (episode_id, correlation_key)
          SELECT (alert ->> 'episode_id')::uuid, key
-         FROM correlations, jsonb_array_elements(memory #> '{incident,alerts}') AS alert
-         WHERE phase IN ('open', 'failed') AND (alert ->> 'firing')::boolean
+         FROM held, jsonb_array_elements(memory #> '{incident,alerts}') AS alert
+         WHERE (alert ->> 'firing')::boolean
+           AND (phase <> 'closed' OR (alert ->> 'holds')::boolean
+                OR memory -> 'evidence' ? (alert ->> 'episode_id'))
+         UNION
+         SELECT (over ->> 'episode_id')::uuid, key
+         FROM held, jsonb_array_elements(memory -> 'over') AS over
+         WHERE (over ->> 'fires')::boolean
          ON CONFLICT DO NOTHING"
     )
     .execute(conn)

@@ -3,12 +3,12 @@
 use std::collections::HashSet;
 
 use anyhow::{Result, ensure};
-use rules::service::Input;
+use rules::{domain::Verb, service::Input};
 use service_kit::{Work, batch::Intake};
 use sqlx::AssertSqlSafe;
 
 use crate::{
-    story::{Log, busy, raised},
+    story::{Log, at, busy, raised},
     support::{Engine, RULES},
 };
 
@@ -146,6 +146,38 @@ async fn an_alert_that_fires_while_the_rules_change_stays_where_it_is() -> Resul
         (&"service=app".into(), &"closed".into())
     );
     assert_eq!(engine.count("strays").await?, 0);
+    let anew = log.alert(raised("Down", "app", (2, 1), 30));
+    engine.handle(Intake::local(vec![anew])).await?;
+    let keys = engine
+        .rows("SELECT key FROM correlations WHERE phase = 'open'")
+        .await?;
+    assert_eq!(keys[0]["key"], "service=app,severity=warning");
+    Ok(())
+}
+
+/// The same of an incident that a person had closed: its alert fires on and opens no other.
+#[tokio::test]
+async fn an_alert_of_a_closed_incident_belongs_to_it_when_the_rules_change() -> Result<()> {
+    let mut log = Log::default();
+    let engine = Engine::fresh().await?;
+    let first = log.alert(raised("Down", "app", (1, 1), 0));
+    engine.handle(Intake::local(vec![first])).await?;
+    let incident_id = engine.incident("service=app").await?;
+    engine.command(at(1), Verb::Close { incident_id }).await?;
+    let elsewhere = RULES.replace(
+        "'alertname=\"Down\"'], group_by: [service]",
+        "'alertname=\"Down\"'], group_by: [service, severity]",
+    );
+    assert!(engine.activate(&elsewhere, 1).await?);
+    let again = log.alert(raised("Down", "app", (1, 2), 10));
+    engine.handle(Intake::local(vec![again])).await?;
+    let open = "correlations WHERE phase = 'open'";
+    assert_eq!(engine.count(open).await?, 0);
+    assert_eq!(engine.count("correlations WHERE lingers").await?, 1);
+    let end = log.alert(crate::story::resolved("Down", "app", 1, 20));
+    engine.handle(Intake::local(vec![end])).await?;
+    assert_eq!(engine.count("strays").await?, 0);
+    assert_eq!(engine.count("correlations WHERE lingers").await?, 0);
     let anew = log.alert(raised("Down", "app", (2, 1), 30));
     engine.handle(Intake::local(vec![anew])).await?;
     let keys = engine

@@ -24,16 +24,18 @@ use super::{
     watermarks::Watermarks,
 };
 use crate::{
-    Class, Error, Poison, Record, Service, Trace, Work,
+    Class, Error, Origin, Poison, Position, Record, Service, Trace, Work,
     batch::{Handled, Handler, Intake, Undertaker, handle},
     consumer::breaker::Breaker,
+    database::{PATIENT, patiently},
     dlq,
     error::chain,
+    failpoint,
     inbox::Progress,
     kafka::Cluster,
     pace::Backoff,
     registry::Registry,
-    restore::{self, Restoration},
+    restore::{self, Baseline, Restoration},
 };
 
 /// Records of one transaction at most.
@@ -88,41 +90,50 @@ impl<S: Service> CatchUp<'_, S> {
             .map_err(Error::database("waiting for a connection"))?;
         while let Some(restoration) = restore::open(&mut conn).await? {
             // one instance at a time; the lock ends with the connection, too
-            let options = self.watermarks.pool().connect_options();
-            let mut lock = PgConnection::connect_with(&options)
+            let options = (*self.watermarks.pool().connect_options()).clone();
+            let mut own = PgConnection::connect_with(&options.options(PATIENT))
                 .await
                 .map_err(Error::database("connecting"))?;
             sqlx::query!("SELECT pg_advisory_lock(hashtext('eventpulse restoration'))::text")
-                .fetch_one(&mut lock)
+                .fetch_one(&mut own)
                 .await
                 .map_err(Error::database("locking a restoration"))?;
             let still = restore::open(&mut conn).await?;
             if still.is_some_and(|still| still.id == restoration.id) {
-                let report = self.take_in(&restoration).await;
+                let report = self.take_in(&mut own, &restoration).await;
                 self.handler.service.as_of(None);
+                failpoint::pass("restore.taken");
                 restore::close(&mut conn, restoration.id, &report?).await?;
             }
-            drop(lock.close().await);
+            drop(own.close().await);
         }
         Ok(())
     }
 
-    async fn take_in(&self, restoration: &Restoration) -> Result<Value, Error> {
+    async fn take_in(
+        &self,
+        own: &mut PgConnection,
+        restoration: &Restoration,
+    ) -> Result<Value, Error> {
         let Restoration {
+            id,
             incarnation_before,
             incarnation,
             ..
         } = restoration;
         tracing::warn!(%incarnation_before, %incarnation, "the database was restored: catching up");
         self.registry.load().await?;
-        let pool = self.watermarks.pool();
-        let waiting = waiting(pool).await?;
-        let (lacked, ends) =
-            lacked::<S>(pool, self.cluster, self.watermarks, *incarnation_before).await?;
+        let past = async {
+            let baseline = restore::baseline(own, *id).await?;
+            let before = *incarnation_before;
+            let past = lacked::<S>(own, self.cluster, self.watermarks, before, &baseline);
+            past.await.map(|past| (past, baseline))
+        };
+        let ((lacked, ends), baseline) = patiently("reading what a dump lacks", past).await?;
         let mut rest = lacked.as_slice();
         while let Some(first) = rest.first() {
             let (group, later) = rest.split_at(group(first, rest));
-            self.before(first.millis()).await?;
+            self.before(first.millis).await?;
             self.take(group).await?;
             rest = later;
         }
@@ -135,7 +146,8 @@ impl<S: Service> CatchUp<'_, S> {
             });
             self.handle(nothing, &[]).await?;
         }
-        let report = report(&lacked, &waiting, &self::waiting(pool).await?);
+        let waiting = patiently("reading the outbox", waiting(own, &baseline)).await?;
+        let report = report(&lacked, &waiting);
         tracing::warn!(
             read = report["read"].as_u64(),
             said = report["said"].as_u64(),
@@ -173,17 +185,17 @@ impl<S: Service> CatchUp<'_, S> {
         let Some(last) = group.last() else {
             return Ok(());
         };
-        let moment = Timestamp::from_timestamp_millis(last.millis());
+        let moment = Timestamp::from_timestamp_millis(last.millis);
         self.handler.service.as_of(moment);
         let recalled = self.recalled(group).await?;
         if !recalled.is_empty() {
             self.handle(Intake::local(recalled), &[]).await?;
         }
-        let heard: Vec<&Lacked> = group.iter().filter(|lacked| lacked.heard).collect();
-        if heard.is_empty() {
+        let unread: Vec<&Lacked> = group.iter().filter(|lacked| lacked.unread).collect();
+        if unread.is_empty() {
             return Ok(());
         }
-        let items: Vec<Item> = heard
+        let items: Vec<Item> = unread
             .iter()
             .map(|lacked| Item::Record(lacked.raw.clone()))
             .collect();
@@ -224,7 +236,16 @@ impl<S: Service> CatchUp<'_, S> {
                 datum,
             };
             match self.handler.service.recall(&record) {
-                Ok(Some((id, input))) => works.push(Work::local(id, Trace::default(), input)),
+                Ok(Some((id, input))) => works.push(Work {
+                    id,
+                    origin: Origin::Recalled(Position {
+                        topic: topic.clone(),
+                        partition: raw.partition,
+                        offset: raw.offset,
+                    }),
+                    trace: Trace::default(),
+                    input,
+                }),
                 Ok(None) => {}
                 Err(poison) => {
                     tracing::error!(id = %envelope.id, %poison, "an event of its own is unreadable");
@@ -258,29 +279,32 @@ impl<S: Service> CatchUp<'_, S> {
 fn group(first: &Lacked, rest: &[Lacked]) -> usize {
     let same = |lacked: &&Lacked| {
         let place = |lacked: &Lacked| (lacked.topic.clone(), lacked.raw.partition, lacked.said);
-        place(lacked) == place(first) && lacked.millis() - first.millis() <= SPAN
+        place(lacked) == place(first) && lacked.millis - first.millis <= SPAN
     };
     rest.iter().take(MOST).take_while(same).count().max(1)
 }
 
 /// Events that wait for Kafka.
-async fn waiting(pool: &sqlx::PgPool) -> Result<HashSet<(Uuid, String)>, Error> {
-    let rows = sqlx::query!("SELECT event_id, event_type FROM outbox_events")
-        .fetch_all(pool)
-        .await
-        .map_err(Error::database("reading the outbox"))?;
-    Ok(rows
-        .into_iter()
-        .map(|row| (row.event_id, row.event_type))
-        .collect())
+struct Waiting {
+    id: Uuid,
+    kind: String,
+    /// Written while catching up.
+    anew: bool,
+}
+
+async fn waiting(conn: &mut PgConnection, baseline: &Baseline) -> Result<Vec<Waiting>, Error> {
+    sqlx::query_as!(
+        Waiting,
+        r#"SELECT event_id AS id, event_type AS kind, id > $1 AS "anew!" FROM outbox_events"#,
+        baseline.last_outbox_id
+    )
+    .fetch_all(conn)
+    .await
+    .map_err(Error::database("reading the outbox"))
 }
 
 /// What the dump lacked, and what became of it.
-fn report(
-    lacked: &[Lacked],
-    before: &HashSet<(Uuid, String)>,
-    after: &HashSet<(Uuid, String)>,
-) -> Value {
+fn report(lacked: &[Lacked], waiting: &[Waiting]) -> Value {
     let described = |lacked: &Lacked| {
         let header = |name: &str| lacked.raw.header(name).map(str::to_owned);
         json!({
@@ -298,10 +322,10 @@ fn report(
     let ids: BTreeSet<String> = said()
         .filter_map(|lacked| lacked.raw.header("ce_id").map(str::to_owned))
         .collect();
-    let anew = after
-        .difference(before)
-        .filter(|(id, _)| !ids.contains(&id.to_string()));
-    let again: HashSet<String> = after.iter().map(|(id, _)| id.to_string()).collect();
+    let anew = waiting
+        .iter()
+        .filter(|event| event.anew && !ids.contains(&event.id.to_string()));
+    let again: HashSet<String> = waiting.iter().map(|event| event.id.to_string()).collect();
     let dropped = said().filter(|lacked| {
         let id = lacked.raw.header("ce_id").unwrap_or_default();
         !again.contains(id)
@@ -313,7 +337,7 @@ fn report(
         "said_events": said().take(NAMED).map(described).collect::<Vec<_>>(),
         "not_said_again": dropped.count(),
         "said_anew": anew
-            .map(|(id, kind)| json!({"event_id": id, "type": kind}))
+            .map(|event| json!({"event_id": event.id, "type": event.kind}))
             .collect::<Vec<_>>(),
     })
 }

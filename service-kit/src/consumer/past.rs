@@ -11,7 +11,7 @@ use rdkafka::{
     error::KafkaError,
 };
 use shared_events::Envelope;
-use sqlx::PgPool;
+use sqlx::PgConnection;
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -20,38 +20,40 @@ use super::{
     lane::Item,
     watermarks::{Place, Scope, Watermarks},
 };
-use crate::{Error, Service, dlq::Raw, kafka::Cluster};
+use crate::{Error, Service, dlq::Raw, kafka::Cluster, restore::Baseline};
 
 /// How long the broker may be silent.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Keys whose sequences are asked for at once.
+const KEYS: usize = 1000;
 
 /// One record, and what it is to the service.
 pub(super) struct Lacked {
     /// Without prefix.
     pub(super) topic: String,
     pub(super) raw: Raw,
+    /// When the broker got it, in milliseconds: never before an earlier one of its partition.
+    /// Records without a time are first.
+    pub(super) millis: i64,
     /// Of a type that the service listens to, and not read before the dump.
     pub(super) heard: bool,
+    /// Not read since either: catching up may have begun before.
+    pub(super) unread: bool,
     /// Said by the service itself after the dump.
     pub(super) said: bool,
-}
-
-impl Lacked {
-    /// When the broker got it; records without a time are first.
-    pub(super) fn millis(&self) -> i64 {
-        self.raw.timestamp.unwrap_or_default()
-    }
 }
 
 /// Everything that was written after the dump, as far as it concerns the service, in the order in
 /// which the broker got it; and the ends of the topics that the service listens to.
 pub(super) async fn lacked<S: Service>(
-    pool: &PgPool,
+    conn: &mut PgConnection,
     cluster: &Cluster,
     watermarks: &Watermarks,
     before: Uuid,
+    baseline: &Baseline,
 ) -> Result<(Vec<Lacked>, HashMap<Place, i64>), Error> {
-    let known = Known::read::<S>(pool, before).await?;
+    let known = Known::read::<S>(conn, before, baseline).await?;
     let names: BTreeSet<&str> = S::LISTENS
         .iter()
         .chain(S::SAYS)
@@ -68,15 +70,16 @@ pub(super) async fn lacked<S: Service>(
         let from = known.from::<S>(cluster, place);
         let from = from.max(begins.get(place).copied().unwrap_or_default());
         if from < *end {
-            open.insert(place.clone(), (from, *end));
+            open.insert(place.clone(), Stretch::new(from, *end));
         }
     }
     let mut found = read::<S>(cluster, open, &known).await?;
+    forget_known(conn, &mut found, baseline).await?;
     found.sort_by(|one, other| {
         let place = |lacked: &Lacked| {
             let raw = &lacked.raw;
             (
-                lacked.millis(),
+                lacked.millis,
                 lacked.topic.clone(),
                 raw.partition,
                 raw.offset,
@@ -97,45 +100,46 @@ fn listens<S: Service>(cluster: &Cluster, topic: &str) -> bool {
 struct Known {
     /// `ce_source` of the service until the dump was made.
     source: String,
-    /// By topic with prefix and partition: the next offset to read.
+    /// By topic with prefix and partition: the next offset to read, as the dump has it.
     read: HashMap<Place, i64>,
-    /// By topic without prefix and partition: after the last event that was sent.
+    /// The same as it is now.
+    read_since: HashMap<Place, i64>,
+    /// By topic without prefix and partition: after the last event that was sent. Nothing is sent
+    /// while a database catches up.
     sent: HashMap<Place, i64>,
-    /// By topic without prefix and key: the last sequence.
-    sequences: HashMap<(String, Vec<u8>), i64>,
 }
 
 impl Known {
-    async fn read<S: Service>(pool: &PgPool, before: Uuid) -> Result<Self, Error> {
+    async fn read<S: Service>(
+        conn: &mut PgConnection,
+        before: Uuid,
+        baseline: &Baseline,
+    ) -> Result<Self, Error> {
         let failed = || Error::database("reading what the dump knows");
-        let read = sqlx::query!("SELECT topic, partition, next_offset FROM consumer_offsets")
-            .fetch_all(pool)
+        let read_since = sqlx::query!("SELECT topic, partition, next_offset FROM consumer_offsets")
+            .fetch_all(&mut *conn)
             .await
             .map_err(failed())?;
         let sent = sqlx::query!(
             r#"SELECT topic, partition, max(kafka_offset) + 1 AS "next!" FROM outbox_sent
                GROUP BY topic, partition"#
         )
-        .fetch_all(pool)
+        .fetch_all(conn)
         .await
         .map_err(failed())?;
-        let sequences = sqlx::query!("SELECT topic, key, seq FROM outbox_keys")
-            .fetch_all(pool)
-            .await
-            .map_err(failed())?;
+        let read = baseline.read_until.iter();
         Ok(Self {
             source: format!("/{}/{before}", S::NAME),
             read: read
+                .map(|row| ((row.topic.clone(), row.partition), row.next_offset))
+                .collect(),
+            read_since: read_since
                 .into_iter()
                 .map(|row| ((row.topic, row.partition), row.next_offset))
                 .collect(),
             sent: sent
                 .into_iter()
                 .map(|row| ((row.topic, row.partition), row.next))
-                .collect(),
-            sequences: sequences
-                .into_iter()
-                .map(|row| ((row.topic, row.key), row.seq))
                 .collect(),
         })
     }
@@ -150,20 +154,27 @@ impl Known {
         let sent = says.then(|| sent.unwrap_or_default());
         [read, sent].into_iter().flatten().min().unwrap_or_default()
     }
+}
 
-    fn was_said_later(&self, topic: &str, raw: &Raw) -> bool {
-        let Ok(envelope) = Envelope::from_headers(&raw.headers) else {
-            return false;
-        };
-        let key = (topic.to_owned(), raw.key.clone());
-        let last = self.sequences.get(&key).copied().unwrap_or_default();
-        envelope.source == self.source && envelope.sequence > last
+/// What is still to be read of a partition.
+struct Stretch {
+    next: i64,
+    end: i64,
+    /// Latest time of a record so far.
+    millis: i64,
+}
+
+impl Stretch {
+    fn new(next: i64, end: i64) -> Self {
+        let millis = 0;
+        Self { next, end, millis }
     }
 }
 
+/// Reads it all. What the service itself said is taken for said after the dump.
 async fn read<S: Service>(
     cluster: &Cluster,
-    mut open: HashMap<Place, (i64, i64)>,
+    mut open: HashMap<Place, Stretch>,
     known: &Known,
 ) -> Result<Vec<Lacked>, Error> {
     let failed = || Error::kafka("reading what a dump lacks");
@@ -175,8 +186,8 @@ async fn read<S: Service>(
         .create()
         .map_err(failed())?;
     let mut list = TopicPartitionList::with_capacity(open.len());
-    for ((topic, partition), (from, _)) in &open {
-        list.add_partition_offset(topic, *partition, Offset::Offset(*from))
+    for ((topic, partition), stretch) in &open {
+        list.add_partition_offset(topic, *partition, Offset::Offset(stretch.next))
             .map_err(failed())?;
     }
     consumer.assign(&list).map_err(failed())?;
@@ -190,29 +201,88 @@ async fn read<S: Service>(
             (message.topic().to_owned(), message.partition()),
             message.offset(),
         );
-        let Some((_, end)) = open.get(&place).copied() else {
+        let Some(stretch) = open.get_mut(&place) else {
             continue;
         };
-        if offset < end {
+        let millis = message.timestamp().to_millis().unwrap_or_default();
+        stretch.millis = stretch.millis.max(millis);
+        if offset < stretch.end {
             let name = cluster.unprefixed(&place.0).unwrap_or_default().to_owned();
             let listed = S::LISTENS.iter().find(|(topic, _)| *topic == name);
-            let unread = known.read.get(&place).is_none_or(|next| offset >= *next);
             let wanted =
                 listed.is_some_and(|(_, types)| matches!(item(&message, types), Item::Record(_)));
+            let after = |read: &HashMap<Place, i64>| {
+                wanted && read.get(&place).is_none_or(|next| offset >= *next)
+            };
+            let (heard, unread) = (after(&known.read), after(&known.read_since));
             let raw = raw(&message);
-            let said = known.was_said_later(&name, &raw);
-            if (wanted && unread) || said {
+            let said = Envelope::from_headers(&raw.headers)
+                .is_ok_and(|envelope| envelope.source == known.source);
+            if heard || said {
                 found.push(Lacked {
                     topic: name,
+                    millis: stretch.millis,
                     raw,
-                    heard: wanted && unread,
+                    heard,
+                    unread,
                     said,
                 });
             }
         }
-        if offset + 1 >= end {
+        if offset + 1 >= stretch.end {
             open.remove(&place);
         }
     }
     Ok(found)
+}
+
+/// Leaves out what the service had said when the dump was made.
+async fn forget_known(
+    conn: &mut PgConnection,
+    found: &mut Vec<Lacked>,
+    baseline: &Baseline,
+) -> Result<(), Error> {
+    let key = |lacked: &Lacked| (lacked.topic.clone(), lacked.raw.key.clone());
+    let keys: BTreeSet<_> = found.iter().filter(|l| l.said).map(key).collect();
+    let keys: Vec<_> = keys.into_iter().collect();
+    let mut last = HashMap::new();
+    for keys in keys.chunks(KEYS) {
+        last.extend(sequences(conn, keys, baseline).await?);
+    }
+    for lacked in found.iter_mut().filter(|lacked| lacked.said) {
+        let last = last.get(&key(lacked)).copied().unwrap_or_default();
+        lacked.said = Envelope::from_headers(&lacked.raw.headers)
+            .is_ok_and(|envelope| envelope.sequence > last);
+    }
+    found.retain(|lacked| lacked.heard || lacked.said);
+    Ok(())
+}
+
+/// The last sequence of each key when the dump was made: without what was said while catching up,
+/// all of which still waits in the outbox.
+async fn sequences(
+    conn: &mut PgConnection,
+    keys: &[(String, Vec<u8>)],
+    baseline: &Baseline,
+) -> Result<Vec<((String, Vec<u8>), i64)>, Error> {
+    let (topics, keys): (Vec<String>, Vec<Vec<u8>>) = keys.iter().cloned().unzip();
+    let rows = sqlx::query!(
+        r#"WITH since AS (
+               SELECT topic, key, count(*) AS events FROM outbox_events
+               WHERE id > $3 GROUP BY topic, key
+           )
+           SELECT topic AS "topic!", key AS "key!", seq - COALESCE(since.events, 0) AS "seq!"
+           FROM outbox_keys LEFT JOIN since USING (topic, key)
+           WHERE (topic, key) IN (SELECT * FROM UNNEST($1::text[], $2::bytea[]))"#,
+        &topics,
+        &keys,
+        baseline.last_outbox_id
+    )
+    .fetch_all(conn)
+    .await
+    .map_err(Error::database("reading the sequences of a dump"))?;
+    Ok(rows
+        .into_iter()
+        .map(|row| ((row.topic, row.key), row.seq))
+        .collect())
 }

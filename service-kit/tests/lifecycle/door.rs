@@ -1,9 +1,7 @@
 //! A way to the database that can be shut, or end in nothing.
 
-use std::net::SocketAddr;
-
 use anyhow::{Context, Result};
-use service_kit::testing::Database;
+use service_kit::testing::{Database, Port};
 use tokio::{
     io::copy_bidirectional,
     net::{TcpListener, TcpStream},
@@ -12,7 +10,7 @@ use tokio::{
 };
 
 pub(crate) struct Door {
-    front: SocketAddr,
+    front: Port,
     behind: String,
     lost: watch::Sender<()>,
 }
@@ -22,7 +20,7 @@ impl Door {
     pub(crate) async fn before(database: &Database) -> Result<(Self, String)> {
         let (_, rest) = database.url.rsplit_once('@').context("a URL with a user")?;
         let (behind, _) = rest.split_once('/').context("a URL with a database")?;
-        let front = TcpListener::bind("127.0.0.1:0").await?.local_addr()?;
+        let front = Port::reserve()?;
         let url = database.url.replace(behind, &front.to_string());
         let door = Self {
             front,
@@ -34,7 +32,7 @@ impl Door {
 
     /// Open until the task is aborted.
     pub(crate) async fn open(&self) -> Result<JoinHandle<()>> {
-        let listener = TcpListener::bind(self.front).await?;
+        let listener = TcpListener::bind(self.front.to_string()).await?;
         let (behind, lost) = (self.behind.clone(), self.lost.subscribe());
         Ok(tokio::spawn(async move {
             let mut connections = JoinSet::new();

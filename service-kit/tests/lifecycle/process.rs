@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 use service_kit::{
     clock::Stopwatch,
-    testing::{Database, wait_for},
+    testing::{Database, Port, wait_for},
 };
 use tokio::{
     net::TcpListener,
@@ -42,13 +42,13 @@ fn program() -> Result<PathBuf> {
 struct Process {
     child: Child,
     url: String,
+    _port: Port,
 }
 
 impl Process {
     async fn start(database: &Database, arguments: &[&str]) -> Result<Self> {
-        let reserved = TcpListener::bind("127.0.0.1:0").await?;
-        let address = reserved.local_addr()?.to_string();
-        drop(reserved);
+        let port = Port::reserve()?;
+        let address = port.to_string();
         let child = Command::new(program()?)
             .args(["--database-url", &database.url, "--allow-unsafe-database"])
             .args(["--kafka-brokers", NOBODY, "--listen", &address])
@@ -57,7 +57,11 @@ impl Process {
             .kill_on_drop(true)
             .spawn()?;
         let url = format!("http://{address}");
-        Ok(Self { child, url })
+        Ok(Self {
+            child,
+            url,
+            _port: port,
+        })
     }
 
     async fn ready(&self) {
