@@ -29,7 +29,7 @@ pub(crate) async fn run(client: &Client, output: Output, command: &DbCommand) ->
                 Column("READ AGAIN", "/report/read", As::Text),
                 Column("SAID SINCE", "/report/said", As::Text),
                 Column("NOT SAID AGAIN", "/report/not_said_again", As::Text),
-                Column("SAID ANEW", "/report/said_anew", As::Names),
+                Column("SAID ANEW", "/report/said_anew", As::Text),
             ];
             output.list(&found.values(), &columns, "no database was restored")?;
             found.away

@@ -3,7 +3,9 @@
 use std::collections::{BTreeSet, HashMap};
 
 use service_kit::{Error, Work};
-use shared_events::{ActionEvent, ActionId, EpisodeId, IncidentId, action::ALL_TARGETS};
+use shared_events::{
+    ActionEvent, ActionId, AlertEvent, EpisodeId, IncidentId, action::ALL_TARGETS,
+};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -12,7 +14,7 @@ use crate::{
     changes,
     domain::{Answer, Correlation, Route, RuleSet, Verb, route, sentence},
     service::{Input, RuleEngine, topic_key},
-    store::{correlations, lookups, rule_sets, targets, timers},
+    store::{correlations, lookups, lookups::Strays, rule_sets, targets, timers},
 };
 
 pub(crate) async fn load(
@@ -99,7 +101,7 @@ fn drop_late_activations(works: &mut Vec<Work<Input>>, activation: i64) {
 #[derive(Debug, Default)]
 pub(crate) struct Known {
     pub(crate) actions: HashMap<ActionId, (String, String)>,
-    pub(crate) strays: HashMap<EpisodeId, Vec<String>>,
+    pub(crate) strays: HashMap<EpisodeId, Strays>,
     pub(crate) incidents: HashMap<IncidentId, String>,
 }
 
@@ -165,8 +167,22 @@ pub(crate) fn plan(rules: &RuleSet, known: &Known, work: &Work<Input>) -> Plan {
     };
     let routes = match &work.input {
         Input::Alert(alert) => {
-            let held = known.strays.get(&alert.episode_id());
-            route(rules, alert.labels(), held.map_or(&[], Vec::as_slice), &key)
+            let strays = known.strays.get(&alert.episode_id());
+            let strays = || strays.into_iter().flatten();
+            let held = strays().filter(|(_, stays)| **stays);
+            let held: Vec<String> = held.map(|(key, _)| key.clone()).collect();
+            let mut routes = route(rules, alert.labels(), &held, &key);
+            match &**alert {
+                AlertEvent::Raised(_) => {}
+                AlertEvent::Resolved(_) => {
+                    for (key, _) in strays() {
+                        if !routes.iter().any(|route| route.key == *key) {
+                            routes.extend(to(key));
+                        }
+                    }
+                }
+            }
+            routes
         }
         Input::Action(action) => {
             let asked = action_id(action).and_then(|id| known.actions.get(&id));

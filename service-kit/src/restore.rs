@@ -121,17 +121,21 @@ pub(crate) struct ReadUntil {
     pub(crate) next_offset: i64,
 }
 
-/// Reads what the database knew, and keeps it the first time.
+/// Reads what the database knew, and keeps it the first time, for every restoration that is open.
 pub(crate) async fn baseline(conn: &mut PgConnection, id: i64) -> Result<Baseline, Error> {
     let row = sqlx::query!(
-        r#"UPDATE restorations
-           SET last_outbox_id = COALESCE(
-                   last_outbox_id, (SELECT max(outbox_events.id) FROM outbox_events), 0),
-               read_until = COALESCE(
-                   read_until, (SELECT jsonb_agg(consumer_offsets) FROM consumer_offsets), '[]')
-           WHERE id = $1
-           RETURNING last_outbox_id AS "last_outbox_id!",
-                     read_until AS "read_until!: Json<Vec<ReadUntil>>""#,
+        r#"WITH kept AS (
+               UPDATE restorations
+               SET last_outbox_id = COALESCE(
+                       last_outbox_id, (SELECT max(outbox_events.id) FROM outbox_events), 0),
+                   read_until = COALESCE(
+                       read_until, (SELECT jsonb_agg(consumer_offsets) FROM consumer_offsets), '[]')
+               WHERE caught_up_at IS NULL
+               RETURNING id, last_outbox_id, read_until
+           )
+           SELECT last_outbox_id AS "last_outbox_id!",
+                  read_until AS "read_until!: Json<Vec<ReadUntil>>"
+           FROM kept WHERE id = $1"#,
         id
     )
     .fetch_one(conn)

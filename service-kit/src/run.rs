@@ -98,6 +98,8 @@ pub async fn run<S: Service>(
             return running.finish(None).await;
         }
     };
+    // whoever catches up needs the topics of the others
+    running.intake(topics_part(&kit));
     let caught_up = CatchUp {
         handler: kit.handler(),
         cluster: kit.cluster(),
@@ -208,7 +210,6 @@ fn begin<S: Service>(kit: &Kit<S>, running: &mut Running, own: Parts, gate: &Gat
         async move { Box::pin(relay.run(&stop)).await }
     });
     running.outflow(relay);
-    running.intake(topics_part(kit));
     if !S::LISTENS.is_empty() {
         running.intake(consumer_part(kit));
     }

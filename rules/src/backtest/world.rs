@@ -221,12 +221,9 @@ impl World {
     /// Other rules became active then: what fires and belongs to a correlation stays there.
     pub(super) fn rules_changed(&mut self) {
         for correlation in self.batch.correlations.values() {
-            for episode in correlation.memory.belonging() {
+            for (episode, stays) in correlation.memory.belonging() {
                 let keys = self.known.strays.entry(episode).or_default();
-                if !keys.contains(&correlation.key) {
-                    keys.push(correlation.key.clone());
-                    keys.sort();
-                }
+                *keys.entry(correlation.key.clone()).or_default() |= stays;
             }
         }
     }

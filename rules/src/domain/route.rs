@@ -13,19 +13,21 @@ pub struct Route {
 }
 
 /// Where an alert with these labels goes. `held`: keys whose incident has the episode already,
-/// perhaps by an earlier version of the rules; an episode belongs to one incident for ever, so it
-/// stays there. An alert that no rule means goes to its `topic_key`, to be logged.
+/// perhaps by an earlier version of the rules; it stays there, and if no rule that matches has such a
+/// key any more, those rules see it there. An alert that no rule means goes to its `topic_key`, to be logged.
 #[must_use]
 pub fn route(rules: &RuleSet, labels: &Labels, held: &[String], topic_key: &str) -> Vec<Route> {
     let mut routes: Vec<Route> = held.iter().map(|key| Route::to(key)).collect();
-    for (at, rule) in rules.rules.iter().enumerate() {
-        if !rule.matches(labels) {
-            continue;
-        }
-        let key = rule.key(labels);
+    let rules = rules.rules.iter().enumerate();
+    let matching = rules.filter(|(_, rule)| rule.matches(labels));
+    let matching: Vec<(usize, String)> =
+        matching.map(|(at, rule)| (at, rule.key(labels))).collect();
+    // else the rule that put it there has another key now
+    let is_known = held.is_empty() || matching.iter().any(|(_, key)| held.contains(key));
+    for (at, key) in matching {
         match routes.iter_mut().find(|route| route.key == key) {
             Some(route) => route.rules.push(at),
-            None if held.is_empty() => routes.push(Route {
+            None if is_known => routes.push(Route {
                 key,
                 rules: vec![at],
             }),

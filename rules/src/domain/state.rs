@@ -210,20 +210,20 @@ impl Memory {
         self.over.push_back(Over { held, ..over });
     }
 
-    /// Episodes that fire and belong here, whatever rules say later: they are in the current incident,
-    /// or hold a closed one, or held an earlier one.
-    pub fn belonging(&self) -> impl Iterator<Item = EpisodeId> {
+    /// Episodes that fire and belong here, whatever rules say later. True: it stays here, in the current
+    /// incident, or because it holds a closed one or held an earlier one. False: only its end matters,
+    /// for what it said last is kept here.
+    pub fn belonging(&self) -> impl Iterator<Item = (EpisodeId, bool)> {
         let incidents = self.incident.iter();
-        let alerts =
-            incidents.flat_map(|incident| incident.alerts.iter().map(move |a| (incident, a)));
-        let firing = alerts.filter(|(incident, alert)| {
-            let reason = alert.holds || self.evidence.contains_key(&alert.episode_id);
-            alert.firing && (incident.is_current() || reason)
+        let staying = incidents.flat_map(|incident| {
+            let alerts = incident.alerts.iter();
+            alerts.filter(|alert| alert.firing && (incident.is_current() || alert.holds))
         });
         let earlier = self.over.iter().filter(|over| over.fires);
-        firing
-            .map(|(_, alert)| alert.episode_id)
-            .chain(earlier.map(|over| over.episode_id))
+        let staying = staying.map(|alert| alert.episode_id);
+        let staying = staying.chain(earlier.map(|over| over.episode_id));
+        let said = self.evidence.keys().map(|episode| (*episode, false));
+        staying.map(|episode| (episode, true)).chain(said)
     }
 
     /// Whether nothing is current here, and an alert fires that belongs here.

@@ -72,26 +72,28 @@ pub(crate) async fn add_actions(
     Ok(())
 }
 
-/// Correlations of episodes that fired when the rules changed.
+/// The correlations to which an episode belonged when the rules changed, and whether it stays there;
+/// else only its end is heard there.
+pub(crate) type Strays = BTreeMap<String, bool>;
+
 pub(crate) async fn strays(
     conn: &mut PgConnection,
     episodes: &[Uuid],
-) -> Result<HashMap<EpisodeId, Vec<String>>, Error> {
+) -> Result<HashMap<EpisodeId, Strays>, Error> {
     if episodes.is_empty() {
         return Ok(HashMap::new());
     }
     let rows = sqlx::query!(
-        "SELECT episode_id, correlation_key FROM strays WHERE episode_id = ANY($1)
-         ORDER BY correlation_key",
+        "SELECT episode_id, correlation_key, holds FROM strays WHERE episode_id = ANY($1)",
         episodes
     )
     .fetch_all(conn)
     .await
     .map_err(Error::database("looking up strays"))?;
-    let mut strays: HashMap<EpisodeId, Vec<String>> = HashMap::new();
+    let mut strays: HashMap<EpisodeId, Strays> = HashMap::new();
     for row in rows {
         let keys = strays.entry(EpisodeId(row.episode_id)).or_default();
-        keys.push(row.correlation_key);
+        keys.insert(row.correlation_key, row.holds);
     }
     Ok(strays)
 }

@@ -142,18 +142,24 @@ pub(crate) async fn activate(
         "WITH held AS (
              SELECT key, phase, memory FROM correlations WHERE phase IN ('open', 'failed')
              UNION ALL SELECT key, phase, memory FROM correlations WHERE lingers
+         ),
+         belonging AS (
+             SELECT (alert ->> 'episode_id')::uuid AS episode_id, key, true AS stays
+             FROM held, jsonb_array_elements(memory #> '{incident,alerts}') AS alert
+             WHERE (alert ->> 'firing')::boolean
+               AND (phase <> 'closed' OR (alert ->> 'holds')::boolean)
+             UNION ALL
+             SELECT (over ->> 'episode_id')::uuid, key, true
+             FROM held, jsonb_array_elements(memory -> 'over') AS over
+             WHERE (over ->> 'fires')::boolean
+             UNION ALL
+             SELECT said::uuid, key, false
+             FROM held, jsonb_object_keys(memory -> 'evidence') AS said
          )
-         INSERT INTO strays (episode_id, correlation_key)
-         SELECT (alert ->> 'episode_id')::uuid, key
-         FROM held, jsonb_array_elements(memory #> '{incident,alerts}') AS alert
-         WHERE (alert ->> 'firing')::boolean
-           AND (phase <> 'closed' OR (alert ->> 'holds')::boolean
-                OR memory -> 'evidence' ? (alert ->> 'episode_id'))
-         UNION
-         SELECT (over ->> 'episode_id')::uuid, key
-         FROM held, jsonb_array_elements(memory -> 'over') AS over
-         WHERE (over ->> 'fires')::boolean
-         ON CONFLICT DO NOTHING"
+         INSERT INTO strays (episode_id, correlation_key, holds)
+         SELECT episode_id, key, bool_or(stays) FROM belonging GROUP BY episode_id, key
+         ON CONFLICT (episode_id, correlation_key)
+         DO UPDATE SET holds = strays.holds OR excluded.holds"
     )
     .execute(conn)
     .await

@@ -186,3 +186,57 @@ async fn an_alert_of_a_closed_incident_belongs_to_it_when_the_rules_change() -> 
     assert_eq!(keys[0]["key"], "service=app,severity=warning");
     Ok(())
 }
+
+/// Another rule that means the same alert under a key of its own is not kept from it.
+#[tokio::test]
+async fn a_rule_with_another_key_sees_an_alert_of_a_closed_incident() -> Result<()> {
+    let mut log = Log::default();
+    let engine = Engine::fresh().await?;
+    let wide = "- {name: wide, matchers: ['alertname=\"Down\"'], group_by: [service, severity], \
+                incident: open, when: 'occurrence > 2'}\n";
+    assert!(engine.activate(&format!("{RULES}{wide}"), 1).await?);
+    let first = log.alert(raised("Down", "app", (1, 1), 0));
+    engine.handle(Intake::local(vec![first])).await?;
+    let incident_id = engine.incident("service=app").await?;
+    engine.command(at(1), Verb::Close { incident_id }).await?;
+    let changed = format!("{RULES}{wide}").replace("cooldown: 2m", "cooldown: 3m");
+    assert!(engine.activate(&changed, 2).await?);
+    let again = log.alert(raised("Down", "app", (1, 3), 10));
+    engine.handle(Intake::local(vec![again])).await?;
+    let keys = engine
+        .rows("SELECT key FROM correlations WHERE phase = 'open'")
+        .await?;
+    assert_eq!(keys.len(), 1, "{keys:?}");
+    assert_eq!(keys[0]["key"], "service=app,severity=warning");
+    Ok(())
+}
+
+/// What an attached alert said last is forgotten at its end, wherever later rules see it.
+#[tokio::test]
+async fn an_alert_that_holds_nothing_is_heard_to_end_when_the_rules_change() -> Result<()> {
+    let mut log = Log::default();
+    let engine = Engine::fresh().await?;
+    let pause = Verb::Pause {
+        target: "*".to_owned(),
+        until: None,
+    };
+    engine.command(at(0), pause).await?;
+    let works = vec![
+        log.alert(raised("Down", "app", (1, 1), 1)),
+        log.alert(raised("LowCPU", "app", (1, 1), 2)),
+        log.alert(crate::story::resolved("Down", "app", 1, 3)),
+    ];
+    engine.handle(Intake::local(works)).await?;
+    let said = "correlations WHERE phase = 'closed' AND memory -> 'evidence' <> '{}'";
+    assert_eq!(engine.count(said).await?, 1);
+    let elsewhere = RULES.replace(
+        "'alertname=\"LowCPU\"']\n  group_by: [service]",
+        "'alertname=\"LowCPU\"']\n  group_by: [service, severity]",
+    );
+    assert!(engine.activate(&elsewhere, 1).await?);
+    let end = log.alert(crate::story::resolved("LowCPU", "app", 1, 20));
+    engine.handle(Intake::local(vec![end])).await?;
+    assert_eq!(engine.count(said).await?, 0);
+    assert_eq!(engine.count("strays").await?, 0);
+    Ok(())
+}

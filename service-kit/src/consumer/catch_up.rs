@@ -102,8 +102,10 @@ impl<S: Service> CatchUp<'_, S> {
             if still.is_some_and(|still| still.id == restoration.id) {
                 let report = self.take_in(&mut own, &restoration).await;
                 self.handler.service.as_of(None);
+                let report = report?;
                 failpoint::pass("restore.taken");
-                restore::close(&mut conn, restoration.id, &report?).await?;
+                let closing = restore::close(&mut own, restoration.id, &report);
+                patiently("ending a restoration", closing).await?;
             }
             drop(own.close().await);
         }
@@ -123,13 +125,11 @@ impl<S: Service> CatchUp<'_, S> {
         } = restoration;
         tracing::warn!(%incarnation_before, %incarnation, "the database was restored: catching up");
         self.registry.load().await?;
-        let past = async {
-            let baseline = restore::baseline(own, *id).await?;
-            let before = *incarnation_before;
-            let past = lacked::<S>(own, self.cluster, self.watermarks, before, &baseline);
-            past.await.map(|past| (past, baseline))
-        };
-        let ((lacked, ends), baseline) = patiently("reading what a dump lacks", past).await?;
+        let keeping = restore::baseline(own, *id);
+        let baseline = patiently("keeping what a dump knows", keeping).await?;
+        let before = *incarnation_before;
+        let past = lacked::<S>(own, self.cluster, self.watermarks, before, &baseline);
+        let (lacked, ends) = past.await?;
         let mut rest = lacked.as_slice();
         while let Some(first) = rest.first() {
             let (group, later) = rest.split_at(group(first, rest));
@@ -151,7 +151,7 @@ impl<S: Service> CatchUp<'_, S> {
         tracing::warn!(
             read = report["read"].as_u64(),
             said = report["said"].as_u64(),
-            said_anew = report["said_anew"].as_array().map(Vec::len),
+            said_anew = report["said_anew"].as_u64(),
             "caught up: `eventpulse db lacked` lists what the dump lacked"
         );
         Ok(report)
@@ -325,6 +325,7 @@ fn report(lacked: &[Lacked], waiting: &[Waiting]) -> Value {
     let anew = waiting
         .iter()
         .filter(|event| event.anew && !ids.contains(&event.id.to_string()));
+    let named = anew.clone().take(NAMED);
     let again: HashSet<String> = waiting.iter().map(|event| event.id.to_string()).collect();
     let dropped = said().filter(|lacked| {
         let id = lacked.raw.header("ce_id").unwrap_or_default();
@@ -336,7 +337,8 @@ fn report(lacked: &[Lacked], waiting: &[Waiting]) -> Value {
         "said": said().count(),
         "said_events": said().take(NAMED).map(described).collect::<Vec<_>>(),
         "not_said_again": dropped.count(),
-        "said_anew": anew
+        "said_anew": anew.count(),
+        "said_anew_events": named
             .map(|event| json!({"event_id": event.id, "type": event.kind}))
             .collect::<Vec<_>>(),
     })

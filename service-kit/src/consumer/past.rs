@@ -9,6 +9,7 @@ use rdkafka::{
     Message, Offset, TopicPartitionList,
     consumer::{Consumer, StreamConsumer},
     error::KafkaError,
+    message::BorrowedMessage,
 };
 use shared_events::Envelope;
 use sqlx::PgConnection;
@@ -20,13 +21,15 @@ use super::{
     lane::Item,
     watermarks::{Place, Scope, Watermarks},
 };
-use crate::{Error, Service, dlq::Raw, kafka::Cluster, restore::Baseline};
+use crate::{Error, Service, database::patiently, dlq::Raw, kafka::Cluster, restore::Baseline};
 
 /// How long the broker may be silent.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Keys whose sequences are asked for at once.
 const KEYS: usize = 1000;
+/// Records that are held before it is looked which of them the dump knows.
+const HELD: usize = 10_000;
 
 /// One record, and what it is to the service.
 pub(super) struct Lacked {
@@ -53,7 +56,8 @@ pub(super) async fn lacked<S: Service>(
     before: Uuid,
     baseline: &Baseline,
 ) -> Result<(Vec<Lacked>, HashMap<Place, i64>), Error> {
-    let known = Known::read::<S>(conn, before, baseline).await?;
+    let knowing = Known::read::<S>(conn, before, baseline);
+    let known = patiently("reading what the dump knows", knowing).await?;
     let names: BTreeSet<&str> = S::LISTENS
         .iter()
         .chain(S::SAYS)
@@ -73,8 +77,7 @@ pub(super) async fn lacked<S: Service>(
             open.insert(place.clone(), Stretch::new(from, *end));
         }
     }
-    let mut found = read::<S>(cluster, open, &known).await?;
-    forget_known(conn, &mut found, baseline).await?;
+    let mut found = read::<S>((&mut *conn, baseline), cluster, open, &known).await?;
     found.sort_by(|one, other| {
         let place = |lacked: &Lacked| {
             let raw = &lacked.raw;
@@ -154,6 +157,37 @@ impl Known {
         let sent = says.then(|| sent.unwrap_or_default());
         [read, sent].into_iter().flatten().min().unwrap_or_default()
     }
+
+    /// What a record is to the service, if it is anything. What the service itself said is taken for
+    /// said after the dump.
+    fn judge<S: Service>(
+        &self,
+        cluster: &Cluster,
+        message: &BorrowedMessage<'_>,
+        place: &Place,
+        millis: i64,
+    ) -> Option<Lacked> {
+        let name = cluster.unprefixed(&place.0).unwrap_or_default();
+        let listed = S::LISTENS.iter().find(|(topic, _)| *topic == name);
+        let wanted =
+            listed.is_some_and(|(_, types)| matches!(item(message, types), Item::Record(_)));
+        let after = |read: &HashMap<Place, i64>| {
+            let known = read.get(place);
+            wanted && known.is_none_or(|next| message.offset() >= *next)
+        };
+        let raw = raw(message);
+        let said = Envelope::from_headers(&raw.headers)
+            .is_ok_and(|envelope| envelope.source == self.source);
+        let heard = after(&self.read);
+        (heard || said).then(|| Lacked {
+            topic: name.to_owned(),
+            raw,
+            millis,
+            heard,
+            unread: after(&self.read_since),
+            said,
+        })
+    }
 }
 
 /// What is still to be read of a partition.
@@ -171,8 +205,9 @@ impl Stretch {
     }
 }
 
-/// Reads it all. What the service itself said is taken for said after the dump.
+/// Reads it all, but for what the service itself had said when the dump was made.
 async fn read<S: Service>(
+    (conn, baseline): (&mut PgConnection, &Baseline),
     cluster: &Cluster,
     mut open: HashMap<Place, Stretch>,
     known: &Known,
@@ -191,46 +226,27 @@ async fn read<S: Service>(
             .map_err(failed())?;
     }
     consumer.assign(&list).map_err(failed())?;
-    let mut found = Vec::new();
+    let (mut found, mut fresh) = (Vec::new(), Vec::new());
     while !open.is_empty() {
         let message = timeout(PATIENCE, consumer.recv())
             .await
             .map_err(|_| failed()(KafkaError::NoMessageReceived))?
             .map_err(failed())?;
-        let (place, offset) = (
-            (message.topic().to_owned(), message.partition()),
-            message.offset(),
-        );
+        let place = (message.topic().to_owned(), message.partition());
         let Some(stretch) = open.get_mut(&place) else {
             continue;
         };
         let millis = message.timestamp().to_millis().unwrap_or_default();
         stretch.millis = stretch.millis.max(millis);
-        if offset < stretch.end {
-            let name = cluster.unprefixed(&place.0).unwrap_or_default().to_owned();
-            let listed = S::LISTENS.iter().find(|(topic, _)| *topic == name);
-            let wanted =
-                listed.is_some_and(|(_, types)| matches!(item(&message, types), Item::Record(_)));
-            let after = |read: &HashMap<Place, i64>| {
-                wanted && read.get(&place).is_none_or(|next| offset >= *next)
-            };
-            let (heard, unread) = (after(&known.read), after(&known.read_since));
-            let raw = raw(&message);
-            let said = Envelope::from_headers(&raw.headers)
-                .is_ok_and(|envelope| envelope.source == known.source);
-            if heard || said {
-                found.push(Lacked {
-                    topic: name,
-                    millis: stretch.millis,
-                    raw,
-                    heard,
-                    unread,
-                    said,
-                });
-            }
+        if message.offset() < stretch.end {
+            fresh.extend(known.judge::<S>(cluster, &message, &place, stretch.millis));
         }
-        if offset + 1 >= stretch.end {
+        if message.offset() + 1 >= stretch.end {
             open.remove(&place);
+        }
+        if fresh.len() == HELD || open.is_empty() {
+            forget_known(conn, &mut fresh, baseline).await?;
+            found.append(&mut fresh);
         }
     }
     Ok(found)
@@ -247,7 +263,8 @@ async fn forget_known(
     let keys: Vec<_> = keys.into_iter().collect();
     let mut last = HashMap::new();
     for keys in keys.chunks(KEYS) {
-        last.extend(sequences(conn, keys, baseline).await?);
+        let reading = sequences(conn, keys, baseline);
+        last.extend(patiently("reading the sequences of a dump", reading).await?);
     }
     for lacked in found.iter_mut().filter(|lacked| lacked.said) {
         let last = last.get(&key(lacked)).copied().unwrap_or_default();
