@@ -39,14 +39,14 @@ impl Heard {
         }
     }
 
-    /// Whether the body of a firing was under way while its end and a later firing were told: stored
-    /// last, it is one more occurrence of the later one.
+    /// Whether the body of a firing was under way while its end, or that of a later one, and a later
+    /// firing were told: stored last, it is one more occurrence of the later one, or over for long.
     fn overtaken(&self, start: i64) -> bool {
         let Some(answered) = self.accepted.get(&start) else {
             return false;
         };
         let mut ended = self.ended.iter();
-        let over = ended.any(|((began, _), known)| *began == start && known < answered);
+        let over = ended.any(|((began, _), known)| *began >= start && known < answered);
         let mut later = self.tried.range(start + 1..);
         over && later.any(|(_, sent)| sent < answered)
     }

@@ -79,6 +79,29 @@ fn a_body_that_its_own_end_and_the_next_firing_overtook_is_of_the_next() {
     });
 }
 
+/// The other Alertmanager knew only of the firing before: by then all of both was over.
+#[test]
+fn a_body_that_the_end_of_a_later_firing_overtook_is_of_the_past() {
+    let overtaken = |evidence: &mut Evidence, answered: i64| {
+        let late = |began: i64, answered: i64| Sent {
+            answer: Some((answered, 200)),
+            ..firing(0, began, 50)
+        };
+        let mut over = firing(0, 20, 60);
+        over.told = [Told {
+            ends_at: Some(40),
+            ..over.told[0]
+        }]
+        .into();
+        let bodies = [late(15, answered), late(20, 150), over];
+        evidence.sent.extend(bodies);
+    };
+    assert_eq!(planted(|evidence| overtaken(evidence, 150)).lost, 0);
+    finds(Guarantee::G1, "began at [15]", |evidence| {
+        overtaken(evidence, 55);
+    });
+}
+
 #[test]
 fn an_end_without_an_answer_may_have_been_stored() {
     let judgement = planted(|evidence| evidence.sent[1].answer = None);
