@@ -150,7 +150,7 @@ async fn way(database: &str, brokers: &str) -> Result<Option<Quantiles>, Error> 
     Ok(latencies.quantiles())
 }
 
-fn client(brokers: &str, linger_ms: &str) -> ClientConfig {
+pub(crate) fn client(brokers: &str, linger_ms: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
     config
         .set("bootstrap.servers", brokers)

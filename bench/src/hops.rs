@@ -7,7 +7,7 @@ use std::{
 };
 
 use rdkafka::{
-    ClientConfig, Message, Offset, TopicPartitionList,
+    Message, Offset, TopicPartitionList,
     consumer::{Consumer, StreamConsumer},
     metadata::MetadataTopic,
 };
@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 
 use crate::{
     error::Error,
+    floor::client,
     latency::{Latencies, Quantiles},
 };
 
@@ -29,11 +30,7 @@ pub(crate) struct Hops(Arc<Mutex<HashMap<(usize, u64), Instant>>>);
 impl Hops {
     /// Begins to read what comes from now on about services that are called `run` and a number.
     pub(crate) fn begin(&self, brokers: &str, run: &str) -> Result<JoinHandle<()>, Error> {
-        let consumer: StreamConsumer = ClientConfig::new()
-            .set("bootstrap.servers", brokers)
-            .set("group.id", "bench.hops")
-            .set("enable.auto.commit", "false")
-            .set("fetch.wait.max.ms", "50")
+        let consumer: StreamConsumer = client(brokers, "0")
             .create()
             .map_err(Error::kafka("a consumer"))?;
         consumer

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use serde::Deserialize;
 use shared_events::EventId;
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -109,7 +110,7 @@ pub(crate) async fn bury(
 }
 
 /// Where the next batch of a partition begins, stored with the effects of all before it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Progress {
     /// As the broker knows it, with prefix.
     pub topic: String,

@@ -6,13 +6,12 @@
 
 use std::str::FromStr;
 
-use serde::Deserialize;
 use serde_json::Value;
 use shared_events::Timestamp;
 use sqlx::{Connection, PgConnection, PgPool, postgres::PgConnectOptions, types::Json};
 use uuid::Uuid;
 
-use crate::{Error, outbox::held::Because};
+use crate::{Error, inbox::Progress, outbox::held::Because};
 
 /// A restored database.
 #[derive(Clone, Debug)]
@@ -109,16 +108,8 @@ pub(crate) async fn open(conn: &mut PgConnection) -> Result<Option<Restoration>,
 pub(crate) struct Baseline {
     /// Rows of the outbox beyond it were written while catching up.
     pub(crate) last_outbox_id: i64,
-    pub(crate) read_until: Vec<ReadUntil>,
-}
-
-/// A row of `consumer_offsets`.
-#[derive(Clone, Debug, Deserialize)]
-pub(crate) struct ReadUntil {
-    /// With prefix.
-    pub(crate) topic: String,
-    pub(crate) partition: i32,
-    pub(crate) next_offset: i64,
+    /// Rows of `consumer_offsets`.
+    pub(crate) read_until: Vec<Progress>,
 }
 
 /// Reads what the database knew, and keeps it the first time, for every restoration that is open.
@@ -134,7 +125,7 @@ pub(crate) async fn baseline(conn: &mut PgConnection, id: i64) -> Result<Baselin
                RETURNING id, last_outbox_id, read_until
            )
            SELECT last_outbox_id AS "last_outbox_id!",
-                  read_until AS "read_until!: Json<Vec<ReadUntil>>"
+                  read_until AS "read_until!: Json<Vec<Progress>>"
            FROM kept WHERE id = $1"#,
         id
     )

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use anyhow::{Result, ensure};
 use rules::{domain::Verb, service::Input};
+use serde_json::Value;
 use service_kit::{Work, batch::Intake};
 use sqlx::AssertSqlSafe;
 
@@ -121,6 +122,20 @@ async fn without_active_rules_nothing_is_decided_and_nothing_is_lost() -> Result
     Ok(())
 }
 
+/// The rules, but those of `Down` have another key.
+fn down_elsewhere() -> String {
+    RULES.replace(
+        "'alertname=\"Down\"'], group_by: [service]",
+        "'alertname=\"Down\"'], group_by: [service, severity]",
+    )
+}
+
+async fn open_keys(engine: &Engine) -> Result<Vec<Value>> {
+    let query = "SELECT key FROM correlations WHERE phase = 'open'";
+    let rows = engine.rows(query).await?;
+    Ok(rows.iter().map(|row| row["key"].clone()).collect())
+}
+
 /// The rules changed while an alert fired: it stays in its incident, and its end closes that.
 #[tokio::test]
 async fn an_alert_that_fires_while_the_rules_change_stays_where_it_is() -> Result<()> {
@@ -128,10 +143,7 @@ async fn an_alert_that_fires_while_the_rules_change_stays_where_it_is() -> Resul
     let engine = Engine::fresh().await?;
     let first = log.alert(raised("Down", "app", (1, 1), 0));
     engine.handle(Intake::local(vec![first])).await?;
-    let elsewhere = RULES.replace(
-        "'alertname=\"Down\"'], group_by: [service]",
-        "'alertname=\"Down\"'], group_by: [service, severity]",
-    );
+    let elsewhere = down_elsewhere();
     assert!(engine.activate(&elsewhere, 1).await?);
     assert!(!engine.activate(&elsewhere, 1).await?, "another came first");
     let again = log.alert(raised("Down", "app", (1, 2), 10));
@@ -148,10 +160,8 @@ async fn an_alert_that_fires_while_the_rules_change_stays_where_it_is() -> Resul
     assert_eq!(engine.count("strays").await?, 0);
     let anew = log.alert(raised("Down", "app", (2, 1), 30));
     engine.handle(Intake::local(vec![anew])).await?;
-    let keys = engine
-        .rows("SELECT key FROM correlations WHERE phase = 'open'")
-        .await?;
-    assert_eq!(keys[0]["key"], "service=app,severity=warning");
+    let keys = open_keys(&engine).await?;
+    assert_eq!(keys[0], "service=app,severity=warning");
     Ok(())
 }
 
@@ -164,10 +174,7 @@ async fn an_alert_of_a_closed_incident_belongs_to_it_when_the_rules_change() -> 
     engine.handle(Intake::local(vec![first])).await?;
     let incident_id = engine.incident("service=app").await?;
     engine.command(at(1), Verb::Close { incident_id }).await?;
-    let elsewhere = RULES.replace(
-        "'alertname=\"Down\"'], group_by: [service]",
-        "'alertname=\"Down\"'], group_by: [service, severity]",
-    );
+    let elsewhere = down_elsewhere();
     assert!(engine.activate(&elsewhere, 1).await?);
     let again = log.alert(raised("Down", "app", (1, 2), 10));
     engine.handle(Intake::local(vec![again])).await?;
@@ -180,10 +187,8 @@ async fn an_alert_of_a_closed_incident_belongs_to_it_when_the_rules_change() -> 
     assert_eq!(engine.count("correlations WHERE lingers").await?, 0);
     let anew = log.alert(raised("Down", "app", (2, 1), 30));
     engine.handle(Intake::local(vec![anew])).await?;
-    let keys = engine
-        .rows("SELECT key FROM correlations WHERE phase = 'open'")
-        .await?;
-    assert_eq!(keys[0]["key"], "service=app,severity=warning");
+    let keys = open_keys(&engine).await?;
+    assert_eq!(keys[0], "service=app,severity=warning");
     Ok(())
 }
 
@@ -203,11 +208,9 @@ async fn a_rule_with_another_key_sees_an_alert_of_a_closed_incident() -> Result<
     assert!(engine.activate(&changed, 2).await?);
     let again = log.alert(raised("Down", "app", (1, 3), 10));
     engine.handle(Intake::local(vec![again])).await?;
-    let keys = engine
-        .rows("SELECT key FROM correlations WHERE phase = 'open'")
-        .await?;
+    let keys = open_keys(&engine).await?;
     assert_eq!(keys.len(), 1, "{keys:?}");
-    assert_eq!(keys[0]["key"], "service=app,severity=warning");
+    assert_eq!(keys[0], "service=app,severity=warning");
     Ok(())
 }
 
