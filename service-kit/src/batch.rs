@@ -56,8 +56,8 @@ pub struct Intake<I> {
     pub dead: Vec<DeadLetter>,
     /// Ids among `works` that a person asked for again.
     pub redriven: HashSet<Uuid>,
-    /// Stored in the same transaction.
-    pub progress: Option<Progress>,
+    /// Stored in the same transaction: of each partition that `works` and `dead` were read from, once.
+    pub progress: Vec<Progress>,
 }
 
 impl<I> Intake<I> {
@@ -67,7 +67,7 @@ impl<I> Intake<I> {
             works,
             dead: Vec::new(),
             redriven: HashSet::new(),
-            progress: None,
+            progress: Vec::new(),
         }
     }
 }
@@ -106,7 +106,7 @@ pub async fn handle<S: Service>(
 ) -> Result<Handled<S::Reply>, Error> {
     let intake = intake.into();
     match attempt(handler, &intake, &undertaker).await {
-        Err(error) if error.class() == Class::Park && intake.progress.is_some() => {
+        Err(error) if error.class() == Class::Park && !intake.progress.is_empty() => {
             tracing::warn!(error = %crate::error::chain(&error), works = intake.works.len(),
                 "the database refuses this batch: handling its works one by one");
             one_by_one(handler, &intake, &undertaker).await
@@ -200,7 +200,7 @@ async fn transact<S: Service>(
     undertaker: &Undertaker<'_>,
     conn: &mut PgConnection,
 ) -> Result<Handled<S::Reply>, Error> {
-    let claimed = inbox::claim(conn, &claims(intake), intake.progress.as_ref()).await?;
+    let claimed = inbox::claim(conn, &claims(intake), &intake.progress).await?;
     failpoint::pass("batch.claimed");
     let mut works = fresh(intake, &claimed);
     let mut handled = Handled {

@@ -25,9 +25,9 @@ pub struct Claim {
 pub(crate) async fn claim(
     conn: &mut PgConnection,
     claims: &[Claim],
-    progress: Option<&Progress>,
+    progress: &[Progress],
 ) -> Result<HashSet<Uuid>, Error> {
-    if claims.is_empty() && progress.is_none() {
+    if claims.is_empty() && progress.is_empty() {
         return Ok(HashSet::new());
     }
     let redriven: Vec<Uuid> = claims
@@ -56,7 +56,7 @@ pub(crate) async fn claim(
         r#"
         WITH moved AS (
             INSERT INTO consumer_offsets (topic, partition, next_offset)
-            SELECT $6, $7, $8 WHERE $6::text IS NOT NULL
+            SELECT * FROM UNNEST($6::text[], $7::int[], $8::bigint[]) ORDER BY 1, 2
             -- an old owner that finishes late must not turn the offset back
             ON CONFLICT (topic, partition) DO UPDATE
             SET next_offset = GREATEST(consumer_offsets.next_offset, excluded.next_offset)
@@ -76,9 +76,18 @@ pub(crate) async fn claim(
         &partitions,
         &offsets,
         &errors as &[Option<String>],
-        progress.map(|progress| progress.topic.as_str()),
-        progress.map(|progress| progress.partition),
-        progress.map(|progress| progress.next_offset),
+        &progress
+            .iter()
+            .map(|read| read.topic.clone())
+            .collect::<Vec<_>>(),
+        &progress
+            .iter()
+            .map(|read| read.partition)
+            .collect::<Vec<_>>(),
+        &progress
+            .iter()
+            .map(|read| read.next_offset)
+            .collect::<Vec<_>>(),
     )
     .fetch_all(conn)
     .await

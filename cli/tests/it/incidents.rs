@@ -84,7 +84,7 @@ impl Store {
             works,
             dead: Vec::new(),
             redriven: HashSet::new(),
-            progress: None,
+            progress: Vec::new(),
         };
         let no_letter = Arc::new(|_, _: &service_kit::Poison| None);
         batch::handle(&self.handler, intake, no_letter)

@@ -52,7 +52,7 @@ impl<const SAYS: bool> Stage<SAYS> {
             works,
             dead: Vec::new(),
             redriven: HashSet::new(),
-            progress: None,
+            progress: Vec::new(),
         };
         let no_letter = Arc::new(|_, _: &service_kit::Poison| None);
         batch::handle(&self.handler, intake, no_letter)

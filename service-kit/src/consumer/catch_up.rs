@@ -6,7 +6,7 @@
 //! make the same event ids, and whoever has handled those events drops them.
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -39,7 +39,7 @@ use crate::{
 };
 
 /// Records of one transaction at most.
-const MOST: usize = 100;
+const MOST: usize = 500;
 /// And the time that they may span, in milliseconds: what is due in between waits so long.
 const SPAN: i64 = 250;
 /// Events that a report names one by one.
@@ -132,14 +132,14 @@ impl<S: Service> CatchUp<'_, S> {
         let (lacked, ends) = past.await?;
         let mut rest = lacked.as_slice();
         while let Some(first) = rest.first() {
-            let (group, later) = rest.split_at(group(first, rest));
+            let (group, later) = rest.split_at(together(first, rest));
             self.before(first.millis).await?;
             self.take(group).await?;
             rest = later;
         }
         for ((topic, partition), next_offset) in ends {
             let mut nothing = Intake::local(Vec::new());
-            nothing.progress = Some(Progress {
+            nothing.progress.push(Progress {
                 topic,
                 partition,
                 next_offset,
@@ -180,79 +180,111 @@ impl<S: Service> CatchUp<'_, S> {
         }
     }
 
-    /// Records of one partition, one after the other.
+    /// Records in the order in which the broker got them, those of several partitions in one
+    /// transaction.
     async fn take(&self, group: &[Lacked]) -> Result<(), Error> {
         let Some(last) = group.last() else {
             return Ok(());
         };
         let moment = Timestamp::from_timestamp_millis(last.millis);
         self.handler.service.as_of(moment);
-        let recalled = self.recalled(group).await?;
-        if !recalled.is_empty() {
-            self.handle(Intake::local(recalled), &[]).await?;
+        let mut unread: Vec<&Lacked> = Vec::new();
+        let mut recalled = Vec::new();
+        for lacked in group {
+            if let Some(work) = self.recalled(lacked).await? {
+                self.fold_unread(&mut unread, group).await?;
+                recalled.push(work);
+            }
+            if lacked.unread {
+                self.fold_recalled(&mut recalled).await?;
+                unread.push(lacked);
+            }
         }
-        let unread: Vec<&Lacked> = group.iter().filter(|lacked| lacked.unread).collect();
+        self.fold_recalled(&mut recalled).await?;
+        self.fold_unread(&mut unread, group).await
+    }
+
+    async fn fold_recalled(&self, works: &mut Vec<Work<S::Input>>) -> Result<(), Error> {
+        if works.is_empty() {
+            return Ok(());
+        }
+        let intake = Intake::local(std::mem::take(works));
+        self.handle(intake, &[]).await.map(drop)
+    }
+
+    async fn fold_unread(&self, unread: &mut Vec<&Lacked>, group: &[Lacked]) -> Result<(), Error> {
         if unread.is_empty() {
             return Ok(());
         }
-        let items: Vec<Item> = unread
-            .iter()
-            .map(|lacked| Item::Record(lacked.raw.clone()))
-            .collect();
         let opening = Opening {
             service: &*self.handler.service,
             registry: self.registry,
             cluster: self.cluster,
         };
-        // the poison of the past is known: nothing is drained now
-        let opened = open(opening, &last.topic, &items, Breaker::patient()).await?;
-        let intake = Intake {
-            works: opened.works,
-            dead: opened.dead,
-            redriven: opened.redriven,
-            progress: Some(Progress {
-                topic: self.cluster.topic(&last.topic),
-                partition: last.raw.partition,
-                next_offset: opened.next,
-            }),
-        };
+        let mut intake = Intake::local(Vec::with_capacity(unread.len()));
+        let mut next = BTreeMap::new();
+        for run in unread.chunk_by(|one, other| one.place() == other.place()) {
+            let (topic, partition) = run[0].place();
+            let items: Vec<Item> = run
+                .iter()
+                .map(|lacked| Item::Record(lacked.raw.clone()))
+                .collect();
+            // the poison of the past is known: nothing is drained now
+            let opened = open(opening, topic, &items, Breaker::patient()).await?;
+            intake.works.extend(opened.works);
+            intake.dead.extend(opened.dead);
+            intake.redriven.extend(opened.redriven);
+            next.insert((self.cluster.topic(topic), partition), opened.next);
+        }
+        let read = next.into_iter();
+        let read = read.map(|((topic, partition), next_offset)| Progress {
+            topic,
+            partition,
+            next_offset,
+        });
+        intake.progress = read.collect();
+        unread.clear();
         self.handle(intake, group).await.map(drop)
     }
 
-    /// What its own events mean that the dump does not know of.
-    async fn recalled(&self, group: &[Lacked]) -> Result<Vec<Work<S::Input>>, Error> {
-        let mut works = Vec::new();
-        for Lacked { topic, raw, .. } in group.iter().filter(|lacked| lacked.said) {
-            let Ok(envelope) = shared_events::Envelope::from_headers(&raw.headers) else {
-                continue;
-            };
-            let Ok((id, datum)) = shared_events::codec::unframe(&raw.value) else {
-                continue;
-            };
-            let record = Record {
-                topic,
-                writer: &self.registry.writer(&envelope.dataschema, id).await?,
-                envelope: &envelope,
-                datum,
-            };
-            match self.handler.service.recall(&record) {
-                Ok(Some((id, input))) => works.push(Work {
-                    id,
-                    origin: Origin::Recalled(Position {
-                        topic: topic.clone(),
-                        partition: raw.partition,
-                        offset: raw.offset,
-                    }),
-                    trace: Trace::default(),
-                    input,
-                }),
-                Ok(None) => {}
-                Err(poison) => {
-                    tracing::error!(id = %envelope.id, %poison, "an event of its own is unreadable");
-                }
-            }
+    /// What an event of its own means that the dump does not know of.
+    async fn recalled(&self, lacked: &Lacked) -> Result<Option<Work<S::Input>>, Error> {
+        let Lacked {
+            topic, raw, said, ..
+        } = lacked;
+        if !said {
+            return Ok(None);
         }
-        Ok(works)
+        let Ok(envelope) = shared_events::Envelope::from_headers(&raw.headers) else {
+            return Ok(None);
+        };
+        let Ok((id, datum)) = shared_events::codec::unframe(&raw.value) else {
+            return Ok(None);
+        };
+        let record = Record {
+            topic,
+            writer: &self.registry.writer(&envelope.dataschema, id).await?,
+            envelope: &envelope,
+            datum,
+        };
+        let recalled = self
+            .handler
+            .service
+            .recall(&record)
+            .unwrap_or_else(|poison| {
+                tracing::error!(id = %envelope.id, %poison, "an event of its own is unreadable");
+                None
+            });
+        Ok(recalled.map(|(id, input)| Work {
+            id,
+            origin: Origin::Recalled(Position {
+                topic: topic.clone(),
+                partition: raw.partition,
+                offset: raw.offset,
+            }),
+            trace: Trace::default(),
+            input,
+        }))
     }
 
     async fn handle(
@@ -275,13 +307,10 @@ impl<S: Service> CatchUp<'_, S> {
     }
 }
 
-/// How many of `rest` go into one transaction with the first.
-fn group(first: &Lacked, rest: &[Lacked]) -> usize {
-    let same = |lacked: &&Lacked| {
-        let place = |lacked: &Lacked| (lacked.topic.clone(), lacked.raw.partition, lacked.said);
-        place(lacked) == place(first) && lacked.millis - first.millis <= SPAN
-    };
-    rest.iter().take(MOST).take_while(same).count().max(1)
+/// How many of `rest` are taken in at once with the first.
+fn together(first: &Lacked, rest: &[Lacked]) -> usize {
+    let soon = |lacked: &&Lacked| lacked.millis - first.millis <= SPAN;
+    rest.iter().take(MOST).take_while(soon).count().max(1)
 }
 
 /// Events that wait for Kafka.
@@ -342,4 +371,40 @@ fn report(lacked: &[Lacked], waiting: &[Waiting]) -> Value {
             .map(|event| json!({"event_id": event.id, "type": event.kind}))
             .collect::<Vec<_>>(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dlq::Raw;
+
+    fn lacked(partition: i32, millis: i64) -> Lacked {
+        let raw = Raw {
+            partition,
+            ..Raw::default()
+        };
+        Lacked {
+            topic: "alert".to_owned(),
+            raw,
+            millis,
+            heard: true,
+            unread: true,
+            said: false,
+        }
+    }
+
+    #[test]
+    fn partitions_are_taken_in_together_but_not_what_is_apart_in_time() {
+        let rest = [
+            lacked(0, 1000),
+            lacked(1, 1001),
+            lacked(0, 1250),
+            lacked(0, 1251),
+            lacked(1, 1252),
+        ];
+        assert_eq!(together(&rest[0], &rest), 3);
+        assert_eq!(together(&rest[3], &rest[3..]), 2);
+        let many: Vec<Lacked> = (0..2000).map(|n| lacked(n % 6, 1000)).collect();
+        assert_eq!(together(&many[0], &many), MOST);
+    }
 }

@@ -47,6 +47,12 @@ pub(super) struct Lacked {
     pub(super) said: bool,
 }
 
+impl Lacked {
+    pub(super) fn place(&self) -> (&str, i32) {
+        (&self.topic, self.raw.partition)
+    }
+}
+
 /// Everything that was written after the dump, as far as it concerns the service, in the order in
 /// which the broker got it; and the ends of the topics that the service listens to.
 pub(super) async fn lacked<S: Service>(

@@ -184,11 +184,11 @@ impl<S: Service> Worker<S> {
             works: std::mem::take(&mut opened.works),
             dead: std::mem::take(&mut opened.dead),
             redriven: std::mem::take(&mut opened.redriven),
-            progress: Some(Progress {
+            progress: vec![Progress {
                 topic: self.lane.place.0.clone(),
                 partition: self.lane.place.1,
                 next_offset: opened.next,
-            }),
+            }],
         }
     }
 

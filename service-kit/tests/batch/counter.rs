@@ -174,11 +174,11 @@ pub(crate) fn intake(works: &[(u128, &str, i64)]) -> Intake<(String, i64)> {
             .collect(),
         dead: Vec::new(),
         redriven: HashSet::new(),
-        progress: Some(service_kit::inbox::Progress {
+        progress: vec![service_kit::inbox::Progress {
             topic: "numbers".into(),
             partition: 1,
             next_offset: 0,
-        }),
+        }],
     }
 }
 

@@ -144,17 +144,40 @@ async fn data_that_the_database_refuses_is_isolated() -> Result<()> {
 }
 
 #[tokio::test]
+async fn what_was_read_of_several_partitions_is_stored_together() -> Result<()> {
+    let database = counter::database().await?;
+    let pool = &database.pool;
+    let handler = handler(pool).await?;
+    let read = |partition, next_offset| Progress {
+        topic: "numbers".into(),
+        partition,
+        next_offset,
+    };
+    for progress in [vec![read(1, 5), read(0, 7)], vec![read(0, 6), read(2, 1)]] {
+        let mut intake = intake(&[(1, "a", 1)]);
+        intake.progress = progress;
+        batch::handle(&handler, intake, undertaker()).await?;
+    }
+    let stored: Vec<(i32, i64)> =
+        sqlx::query_as("SELECT partition, next_offset FROM consumer_offsets ORDER BY partition")
+            .fetch_all(pool)
+            .await?;
+    assert_eq!(stored, [(0, 7), (1, 5), (2, 1)]);
+    Ok(())
+}
+
+#[tokio::test]
 async fn the_offset_is_stored_with_the_effects_and_never_turned_back() -> Result<()> {
     let database = counter::database().await?;
     let pool = &database.pool;
     let handler = handler(pool).await?;
     for next_offset in [10, 7] {
         let mut intake = intake(&[(1, "a", 1)]);
-        intake.progress = Some(Progress {
+        intake.progress = vec![Progress {
             topic: "numbers".into(),
             partition: 0,
             next_offset,
-        });
+        }];
         batch::handle(&handler, intake, undertaker()).await?;
     }
     let stored: i64 = sqlx::query("SELECT next_offset FROM consumer_offsets")
