@@ -9,6 +9,12 @@ pub(crate) enum Error {
         #[source]
         source: reqwest::Error,
     },
+    #[error("finding {place}")]
+    Unknown {
+        place: String,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("{what} answered {status}: {body}")]
     Refused {
         what: String,
@@ -61,6 +67,11 @@ impl Error {
     pub(crate) fn http(what: impl Into<String>) -> impl FnOnce(reqwest::Error) -> Self {
         let what = what.into();
         move |source| Self::Http { what, source }
+    }
+
+    pub(crate) fn unknown(place: &str) -> impl FnOnce(std::io::Error) -> Self {
+        let place = place.to_owned();
+        move |source| Self::Unknown { place, source }
     }
 
     pub(crate) fn database(what: &'static str) -> impl FnOnce(sqlx::Error) -> Self {

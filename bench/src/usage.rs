@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{net::lookup_host, sync::watch, task::JoinHandle};
 
 use crate::{Servers, error::Error};
 
@@ -11,21 +11,29 @@ use crate::{Servers, error::Error};
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Cost {
     pub(crate) cpu_seconds: f64,
-    /// Largest that was seen, in MiB.
+    /// Largest that was seen of all its instances together, in MiB.
     pub(crate) rss_mib: f64,
 }
 
-/// One look at one service.
+/// One look at every instance of a service.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Look(String);
 
 impl Look {
+    /// The host of `url` may have several addresses: each is an instance.
     pub(crate) async fn at(url: &str) -> Result<Self, Error> {
-        let what = format!("GET {url}/metrics");
-        let answer = reqwest::get(format!("{url}/metrics"))
-            .await
-            .map_err(Error::http(&what))?;
-        Ok(Self(answer.text().await.map_err(Error::http(&what))?))
+        let place = url.trim_start_matches("http://");
+        let instances = lookup_host(place).await.map_err(Error::unknown(url))?;
+        let mut texts = Self::default();
+        for address in instances {
+            let what = format!("GET http://{address}/metrics");
+            let answer = reqwest::get(format!("http://{address}/metrics"))
+                .await
+                .map_err(Error::http(&what))?;
+            let text = answer.text().await.map_err(Error::http(&what))?;
+            texts.0.push_str(&text);
+        }
+        Ok(texts)
     }
 
     /// The sum of all samples of `name` whose labels contain `with`.

@@ -76,6 +76,7 @@ choose_test_images() {
     choose REGISTRY_IMAGE apicurio/apicurio-registry:3.3.3 registry
     choose PROMETHEUS_IMAGE prom/prometheus:v3.13.5 prometheus
     choose ALERTMANAGER_IMAGE prom/alertmanager:v0.34.2 alertmanager
+    choose ENGINE_IMAGE docker:28-dind engine
     # Without cargo here the tests run in a container.
     host_has_cargo || choose RUST_IMAGE rust:1.95-bookworm rust
 }

@@ -20,6 +20,7 @@ standin_tag() {
     traefik) echo v3.7.13 ;;
     cadvisor) echo v0.53.0 ;;
     hey) echo "$SUITE" ;;
+    engine) echo 20.10 ;;
     rust) echo "1.95-$SUITE" ;;
     *) die "no stand-in is known for $1" ;;
     esac

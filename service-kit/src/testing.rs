@@ -72,6 +72,15 @@ impl Database {
 
     /// The same on another server than the tests' own.
     pub async fn fresh_at(server: &str, migrators: &[&Migrator]) -> Self {
+        Self::prepared_at(server, &[], migrators).await
+    }
+
+    /// The same, with statements that are run before the migrations.
+    pub async fn prepared_at(
+        server: &str,
+        statements: &[&'static str],
+        migrators: &[&Migrator],
+    ) -> Self {
         let server = server.to_owned();
         let mut admin = PgConnection::connect(&server)
             .await
@@ -93,6 +102,7 @@ impl Database {
         let url = format!("{base}/{name}");
         // with the plans that a service's batches run with
         let options: PgConnectOptions = url.parse().expect("the URL is the server's");
+        prepare(&options, statements).await;
         let options = options.options(crate::database::BATCHES);
         let pool = PgPoolOptions::new()
             .max_connections(8)
@@ -104,6 +114,17 @@ impl Database {
         }
         Self { pool, url }
     }
+}
+
+/// On a connection of their own: what they set for a database holds for later connections.
+async fn prepare(options: &PgConnectOptions, statements: &[&'static str]) {
+    let connected = PgConnection::connect_with(options).await;
+    let mut connection = connected.expect("connecting to the database just created");
+    for statement in statements {
+        let done = connection.execute(*statement).await;
+        done.expect("preparing a database for a test");
+    }
+    drop(connection.close().await);
 }
 
 /// Removes what earlier tests have left.

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use bollard::{
     Docker,
-    models::{ContainerCreateBody, HealthConfig, HostConfig},
+    models::{ContainerCreateBody, HealthConfig, HostConfig, RestartPolicy, RestartPolicyNameEnum},
     query_parameters::{
         CreateContainerOptionsBuilder, EventsOptionsBuilder, ListContainersOptionsBuilder,
         RemoveContainerOptionsBuilder,
@@ -25,6 +25,36 @@ pub struct App {
     pub docker: Docker,
     /// Compose project: no other test has it.
     pub project: String,
+    engine: Engine,
+}
+
+/// The engine that an [`App`] lives in.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    /// `unix://` and its socket.
+    pub host: String,
+    /// Whether the engine starts the app's containers again when it starts, as one that comes back
+    /// after its machine went down.
+    pub starts_again: bool,
+}
+
+impl Engine {
+    /// The one of `EVENTPULSE_TEST_DOCKER_HOST`.
+    #[must_use]
+    pub fn of_the_tests() -> Self {
+        Self {
+            host: docker_host(),
+            starts_again: false,
+        }
+    }
+}
+
+/// A client of the engine at `host`.
+pub async fn connect(host: &str) -> Result<Docker> {
+    let socket = host.trim_start_matches("unix://");
+    let docker = Docker::connect_with_unix(socket, 30, bollard::API_DEFAULT_VERSION)?;
+    let talking = docker.negotiate_version().await;
+    talking.with_context(|| format!("the Docker engine at {host}"))
 }
 
 const SECOND: i64 = 1_000_000_000;
@@ -75,18 +105,16 @@ fn image() -> String {
 impl App {
     /// One container of service `app`, whose health check succeeds while `healthy` does.
     pub async fn start(healthy: &str) -> Result<Self> {
-        let socket = docker_host();
-        let docker = Docker::connect_with_unix(
-            socket.trim_start_matches("unix://"),
-            30,
-            bollard::API_DEFAULT_VERSION,
-        )?
-        .negotiate_version()
-        .await?;
+        Self::start_in(Engine::of_the_tests(), healthy).await
+    }
+
+    /// The same in another engine.
+    pub async fn start_in(engine: Engine, healthy: &str) -> Result<Self> {
         let marker = uuid::Uuid::new_v4().simple().to_string();
         let app = Self {
-            docker,
+            docker: connect(&engine.host).await?,
             project: format!("eptest-{}", &marker[..10]),
+            engine,
         };
         app.create("app", 1, healthy).await?;
         Ok(app)
@@ -118,6 +146,10 @@ impl App {
             stop_timeout: Some(1),
             host_config: Some(HostConfig {
                 init: Some(true),
+                restart_policy: self.engine.starts_again.then_some(RestartPolicy {
+                    name: Some(RestartPolicyNameEnum::UNLESS_STOPPED),
+                    maximum_retry_count: None,
+                }),
                 ..HostConfig::default()
             }),
             ..ContainerCreateBody::default()
@@ -221,13 +253,13 @@ impl Drop for App {
         // A drop cannot await: the command line does it.
         let label = format!("label=com.docker.compose.project={}", self.project);
         let listed = Command::new("docker")
-            .args(["ps", "-aq", "--filter", &label])
+            .args(["-H", &self.engine.host, "ps", "-aq", "--filter", &label])
             .output();
         let ids = listed.map(|out| out.stdout).unwrap_or_default();
         let ids = String::from_utf8_lossy(&ids).into_owned();
         if !ids.trim().is_empty() {
             let removed = Command::new("docker")
-                .args(["rm", "-f"])
+                .args(["-H", &self.engine.host, "rm", "-f"])
                 .args(ids.split_whitespace())
                 .output();
             drop(removed);

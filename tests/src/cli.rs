@@ -45,6 +45,14 @@ impl Cli {
         })
     }
 
+    /// For what needs none of them.
+    #[must_use]
+    pub fn alone() -> Self {
+        Self {
+            settings: Vec::new(),
+        }
+    }
+
     /// Runs it to its end.
     ///
     /// # Errors

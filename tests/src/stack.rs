@@ -48,6 +48,8 @@ pub struct Parts {
     pub services_registry: String,
     /// `host:port` of the server as one service is told, where it differs from `database`.
     pub services_database: BTreeMap<&'static str, String>,
+    /// Statements that are run in each database before its migrations.
+    pub before: &'static [&'static str],
     /// Settings of every service beside the usual ones.
     pub settings: Vec<(&'static str, String)>,
 }
@@ -62,6 +64,7 @@ impl Parts {
             database: required("EVENTPULSE_TEST_DATABASE_URL")?,
             services_registry: required("EVENTPULSE_TEST_REGISTRY")?,
             services_database: BTreeMap::new(),
+            before: &[],
             settings: Vec::new(),
         })
     }
@@ -182,11 +185,12 @@ impl Stack {
     /// Starts them on these parts and does not wait; `folder` holds `rules.yaml` and `targets.yaml`.
     pub async fn start_in(folder: TempDir, parts: Parts) -> Result<Self> {
         let topics = TestTopics::fresh_at(parts.kafka.clone()).await;
+        let fresh = || Database::prepared_at(&parts.database, parts.before, &[]);
         let databases = Databases {
-            ingest: Database::fresh_at(&parts.database, &[]).await,
-            rules: Database::fresh_at(&parts.database, &[]).await,
-            runner: Database::fresh_at(&parts.database, &[]).await,
-            store: Database::fresh_at(&parts.database, &[]).await,
+            ingest: fresh().await,
+            rules: fresh().await,
+            runner: fresh().await,
+            store: fresh().await,
         };
         let start = |name, database: &Database| {
             let settings = settings(name, database, &topics, folder.path(), &parts)?;

@@ -9,15 +9,21 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use eventpulse_tests::{App, app::docker_host, stack::Parts};
+use eventpulse_tests::{
+    App,
+    app::{Engine, connect, docker_host},
+    stack::Parts,
+};
 use tempfile::TempDir;
 use tokio::sync::Mutex;
 
 use crate::{
     checker::evidence::{Bounds, Rule},
+    clock::{self, Clock},
     docker::{Journal, Part},
     fleet::{Fleet, SERVICES, Slot},
     gate,
+    gather::databases,
     proxy::{
         Protocol, Proxy,
         bridge::{self, Bridge},
@@ -49,6 +55,9 @@ pub struct Places {
     /// Where it sends: to the run, which hands it on
     #[arg(long, env = "TORTURE_HOP_PORT", default_value_t = 29194)]
     pub hop_port: u16,
+    /// Folder with the socket of the engine that the scaled services live in
+    #[arg(long, env = "TORTURE_ENGINE_FOLDER")]
+    pub engine_folder: Option<PathBuf>,
 }
 
 impl Places {
@@ -63,9 +72,24 @@ impl Places {
         format!("http://127.0.0.1:{}/apis/ccompat/v7", self.registry_port)
     }
 
+    /// Where the run's own engine listens: of a checkout unless it was told otherwise.
+    fn engine(&self) -> PathBuf {
+        let folder = self.engine_folder.clone().unwrap_or_else(|| {
+            let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+            checkout.join(".cache/torture/engine").join(&self.project)
+        });
+        folder.join("docker.sock")
+    }
+
     fn database(&self) -> String {
+        self.database_named("postgres")
+    }
+
+    /// A database of the server of the services, reached directly.
+    #[must_use]
+    pub fn database_named(&self, name: &str) -> String {
         let port = self.postgres_port;
-        format!("postgres://postgres:postgres@127.0.0.1:{port}/postgres")
+        format!("postgres://postgres:postgres@127.0.0.1:{port}/{name}")
     }
 }
 
@@ -85,9 +109,13 @@ pub type Breakable<T> = Arc<Mutex<T>>;
 pub struct Arena {
     pub places: Places,
     pub fleet: Fleet,
-    /// kafka, postgres, registry
+    /// kafka, postgres, registry, engine
     pub parts: BTreeMap<&'static str, Breakable<Part>>,
     pub proxies: Vec<Breakable<Arc<Proxy>>>,
+    /// Has the file system of Postgres mounted beside it.
+    pub disk: Part,
+    /// The databases' clocks, by service.
+    pub clocks: BTreeMap<&'static str, Breakable<Clock>>,
     /// The same, for healing.
     pub edges: Vec<Arc<Proxy>>,
     pub targets: Vec<Target>,
@@ -165,24 +193,29 @@ impl Arena {
         instances: usize,
         forgets: Option<Duration>,
     ) -> Result<Self> {
+        let engine = Engine {
+            host: format!("unix://{}", places.engine().display()),
+            starts_again: true,
+        };
         let mut targets = Vec::new();
         for (number, healthy) in HEALTH.into_iter().enumerate() {
             targets.push(Target {
                 name: format!("app-{number}"),
-                app: App::start(healthy).await?,
+                app: App::start_in(engine.clone(), healthy).await?,
                 healthy,
             });
         }
-        let docker = targets[0].app.docker.clone();
         let names = targets
             .iter()
             .map(|t| (t.app.project.clone(), t.name.clone()));
-        let journal = Journal::begin(&docker, names.collect());
+        let journal = Journal::begin(&targets[0].app.docker, names.collect());
+        let docker = connect(&docker_host()).await?;
         let mut parts = BTreeMap::new();
-        for service in ["kafka", "postgres", "registry"] {
+        for service in ["kafka", "postgres", "registry", "engine"] {
             let part = Part::find(&docker, &places.project, service).await?;
             parts.insert(service, Arc::new(Mutex::new(part)));
         }
+        let disk = Part::find(&docker, &places.project, "disk").await?;
         let folder = tempfile::tempdir()?;
         std::fs::write(folder.path().join("rules.yaml"), rules_file())?;
         let socket = tempfile::tempdir()?;
@@ -196,6 +229,10 @@ impl Arena {
         let before = bridge::from_socket(&engine, at(&edges, "docker")?)?;
         let gate = gate::start(folder.path(), &engine, &gate)?;
         let fleet = Fleet::start(folder, through(&places, &edges, forgets)?, instances).await?;
+        let clocks = databases(&fleet.databases)
+            .into_iter()
+            .map(|(service, pool)| (service, Arc::new(Mutex::new(Clock::of(pool)))));
+        let clocks = clocks.collect();
         let proxies = edges
             .iter()
             .map(|proxy| Arc::new(Mutex::new(Arc::clone(proxy))));
@@ -203,6 +240,8 @@ impl Arena {
             places,
             fleet,
             parts,
+            disk,
+            clocks,
             proxies: proxies.collect(),
             edges,
             targets,
@@ -233,9 +272,7 @@ impl Arena {
 
 /// The edges, and the bridge behind the engine's.
 async fn proxies(places: &Places) -> Result<(Vec<Arc<Proxy>>, Bridge)> {
-    let socket = docker_host();
-    let (engine, bridge) =
-        bridge::to_socket(Path::new(socket.trim_start_matches("unix://"))).await?;
+    let (engine, bridge) = bridge::to_socket(&places.engine()).await?;
     let server = |port: u16| format!("127.0.0.1:{port}");
     let mut edges = vec![
         Proxy::start(
@@ -288,6 +325,7 @@ fn through(places: &Places, edges: &[Arc<Proxy>], forgets: Option<Duration>) -> 
         services_kafka: at(edges, "kafka")?.to_string(),
         services_registry: format!("http://{}/apis/ccompat/v7", at(edges, "registry")?),
         services_database: databases,
+        before: clock::MAKE,
         settings,
     })
 }

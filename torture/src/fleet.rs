@@ -51,6 +51,12 @@ impl Slot {
         self.member.lock().await
     }
 
+    /// Waits until it has said that it is ready.
+    pub async fn until_ready(&self, patience: Duration) -> Result<()> {
+        let what = format!("{} to be ready", self.service);
+        patiently(patience, &what, async || self.ready().await).await
+    }
+
     async fn ready(&self) -> Result<()> {
         let asked = reqwest::get(format!("{}/readyz?verbose", self.url));
         let answer = timeout(Duration::from_secs(20), asked).await??;
@@ -117,8 +123,7 @@ impl Fleet {
     /// so at the same moment.
     pub async fn ready(&self, patience: Duration) -> Result<()> {
         for slot in &self.slots {
-            let what = format!("{} to be ready", slot.service);
-            patiently(patience, &what, async || slot.ready().await).await?;
+            slot.until_ready(patience).await?;
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 pub mod arena;
 pub mod checker;
+pub mod clock;
 pub mod dice;
 pub mod docker;
 pub mod driver;
@@ -11,7 +12,8 @@ pub mod gate;
 pub mod gather;
 pub mod proxy;
 pub mod report;
+pub mod restoring;
 pub mod run;
 pub mod soak;
 
-pub use run::{Plan, run};
+pub use run::{Mode, Plan, run};

@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::Result;
 use clap::Parser;
-use eventpulse_torture::{Plan, arena::Places, driver::Load, run};
+use eventpulse_torture::{Mode, Plan, arena::Places, driver::Load, run};
 
 /// Load and faults for a while, then heal, drain, check.
 #[derive(Debug, Parser)]
@@ -22,7 +22,11 @@ struct Options {
     /// No faults: the load alone, and whether what services hold stays bounded
     #[arg(long)]
     calm: bool,
-    /// New series a second; without it 160, and 30 in a calm run, which then does not fill the
+    /// No faults but this: each database in turn is lost, and restored from a dump that is so many
+    /// seconds old
+    #[arg(long, value_name = "SECONDS", conflicts_with = "calm")]
+    restore: Option<u64>,
+    /// New series a second; without it 160, and 30 where nothing is broken, which does not fill the
     /// machine
     #[arg(long)]
     rate: Option<usize>,
@@ -36,15 +40,20 @@ struct Options {
 #[tokio::main]
 async fn main() -> Result<ExitCode> {
     let options = Options::parse();
-    let kind = if options.calm { "soak" } else { "seed" };
+    let (kind, mode) = match options.restore {
+        Some(age) => ("restore", Mode::Restore(Duration::from_secs(age))),
+        None if options.calm => ("soak", Mode::Calm),
+        None => ("seed", Mode::Faults),
+    };
+    let rate = if mode == Mode::Faults { 160 } else { 30 };
     let folder = options.folder.join(format!("{kind}-{}", options.seed));
     let plan = Plan {
         seed: options.seed,
         duration: Duration::from_secs(options.duration),
-        calm: options.calm,
+        mode,
         instances: options.instances,
         load: Load {
-            rate: options.rate.unwrap_or(if options.calm { 30 } else { 160 }),
+            rate: options.rate.unwrap_or(rate),
             groups: 20,
             services: 2500,
         },

@@ -6,9 +6,10 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use crate::{
-    Plan,
+    Mode, Plan,
     checker::{Evidence, Guarantee, Judgement},
     faults::{Done, Kind},
+    restoring::Restored,
     soak::Soak,
 };
 
@@ -44,6 +45,8 @@ pub struct Report {
     /// Of a calm run: what grew without a bound. Faults make processes that hold nothing yet.
     pub grown: Vec<String>,
     pub soak: Option<Soak>,
+    /// Databases that were lost and restored.
+    pub restored: Vec<Restored>,
     pub violations: Judgement,
 }
 
@@ -65,6 +68,7 @@ pub struct Outcome<'a> {
     pub converged: Option<Converged>,
     pub notes: Vec<String>,
     pub soak: Soak,
+    pub restored: Vec<Restored>,
 }
 
 impl Report {
@@ -76,7 +80,7 @@ impl Report {
         for fault in worked.clone() {
             *faults.entry(fault.kind).or_default() += 1;
         }
-        let soak = plan.calm.then_some(outcome.soak);
+        let soak = (plan.mode == Mode::Calm).then_some(outcome.soak);
         let grown = soak.as_ref().map(Soak::growth).unwrap_or_default();
         Self {
             seed: plan.seed,
@@ -102,6 +106,7 @@ impl Report {
             converged_after_told_seconds: outcome.converged.map(|after| after.told.as_secs_f64()),
             grown,
             soak,
+            restored: outcome.restored,
             violations: judgement,
         }
     }
@@ -157,6 +162,9 @@ impl Report {
             ),
             None => writeln!(text, "  did not come to rest"),
         };
+        for restored in &self.restored {
+            let _ = writeln!(text, "  restored  {}", restored.text());
+        }
         for note in &self.notes {
             let _ = writeln!(text, "  note      {note}");
         }

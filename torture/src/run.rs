@@ -22,6 +22,7 @@ use crate::{
     fleet::Fleet,
     gather::{Reading, lag, next, read_topics, rows, waiting},
     report::{self, Converged, Outcome, Report},
+    restoring::{Restored, restore_all},
     soak::Soak,
 };
 
@@ -30,8 +31,7 @@ use crate::{
 pub struct Plan {
     pub seed: u64,
     pub duration: Duration,
-    /// No faults.
-    pub calm: bool,
+    pub mode: Mode,
     pub instances: usize,
     pub load: Load,
     /// How long everything may take to come to rest after the faults.
@@ -39,6 +39,17 @@ pub struct Plan {
     pub places: Places,
     /// For the report, and for what a failure leaves.
     pub folder: PathBuf,
+}
+
+/// What is done beside the load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Faults, by seed.
+    Faults,
+    /// Nothing: does what services hold stay bounded?
+    Calm,
+    /// Each database is lost and restored from a dump of this age.
+    Restore(Duration),
 }
 
 /// How long a heal waits for parts and services.
@@ -69,7 +80,7 @@ struct Senders {
 /// Does all of it; the report says whether it passed.
 pub async fn run(plan: &Plan) -> Result<Report> {
     let mut dice = Dice::new(plan.seed);
-    let forgets = plan.calm.then_some(FORGETS);
+    let forgets = (plan.mode == Mode::Calm).then_some(FORGETS);
     let arena = Arena::build(plan.places.clone(), plan.instances, forgets).await?;
     let arena = Arc::new(arena);
     arena.fleet.ready(HEALING).await?;
@@ -82,9 +93,9 @@ pub async fn run(plan: &Plan) -> Result<Report> {
     let nemesis = Arc::new(Nemesis::new(Arc::clone(&arena), Arc::clone(&senders.pair)));
 
     sleep(CALM).await;
-    let soak = load(plan, &arena, &nemesis, dice.fork()).await?;
+    let (soak, restored) = load(plan, &arena, &nemesis, dice.fork()).await?;
     eprintln!("no more faults: healing, and waiting for everything to come to rest");
-    let ended = end(plan, &arena, &mut senders, &nemesis).await;
+    let ended = end(plan, &arena, &mut senders, &nemesis, &restored).await;
     let faults = nemesis.done();
     let End {
         evidence,
@@ -110,6 +121,7 @@ pub async fn run(plan: &Plan) -> Result<Report> {
         converged,
         notes,
         soak,
+        restored,
     };
     let report = Report::of(plan, &evidence, outcome);
     report::write(&plan.folder, &report, &faults)?;
@@ -129,7 +141,13 @@ struct End {
 }
 
 /// Heals everything, lets it come to rest, and judges what is left.
-async fn end(plan: &Plan, arena: &Arena, senders: &mut Senders, nemesis: &Nemesis) -> Result<End> {
+async fn end(
+    plan: &Plan,
+    arena: &Arena,
+    senders: &mut Senders,
+    nemesis: &Nemesis,
+    restored: &[Restored],
+) -> Result<End> {
     nemesis.heal().await?;
     let healed = Instant::now();
     let rested = calm_down(arena, senders, plan.patience).await;
@@ -141,9 +159,9 @@ async fn end(plan: &Plan, arena: &Arena, senders: &mut Senders, nemesis: &Nemesi
     eprintln!("reading what is left, and checking it");
     let (evidence, judgement) = judge(
         arena,
-        &senders.world,
-        &senders.book,
-        plan.calm.then_some(KEPT),
+        (&senders.world, &senders.book),
+        (plan.mode == Mode::Calm).then_some(KEPT),
+        restored,
     )
     .await?;
     Ok(End {
@@ -154,24 +172,41 @@ async fn end(plan: &Plan, arena: &Arena, senders: &mut Senders, nemesis: &Nemesi
     })
 }
 
-/// The load, and unless the plan is calm the faults, for the rest of the duration.
-async fn load(plan: &Plan, arena: &Arena, nemesis: &Arc<Nemesis>, dice: Dice) -> Result<Soak> {
+/// The load, and what the mode does beside it, for the rest of the duration.
+async fn load(
+    plan: &Plan,
+    arena: &Arena,
+    nemesis: &Arc<Nemesis>,
+    dice: Dice,
+) -> Result<(Soak, Vec<Restored>)> {
     let raging = CancellationToken::new();
-    let rage = (!plan.calm).then(|| tokio::spawn(Arc::clone(nemesis).rage(dice, raging.clone())));
+    let rage = (plan.mode == Mode::Faults)
+        .then(|| tokio::spawn(Arc::clone(nemesis).rage(dice, raging.clone())));
     let fleet = &arena.fleet;
     let watching = CancellationToken::new();
     let pause = (plan.duration / LOOKS).max(Duration::from_secs(1));
     let watch = Soak::watch(&fleet.slots, &fleet.databases, pause, watching.clone());
     let end = async {
-        last(plan.duration, nemesis).await;
+        let restores = async {
+            match plan.mode {
+                Mode::Restore(age) => restore_all(arena, age).await,
+                Mode::Faults | Mode::Calm => Ok(Vec::new()),
+            }
+        };
+        let lasting = async {
+            last(plan.duration, nemesis).await;
+            Ok(())
+        };
+        let ended = tokio::try_join!(lasting, restores);
         watching.cancel();
+        ended.map(|((), restored)| restored)
     };
-    let (soak, ()) = tokio::join!(watch, end);
+    let (soak, restored) = tokio::join!(watch, end);
     raging.cancel();
     if let Some(rage) = rage {
         rage.await?;
     }
-    Ok(soak)
+    Ok((soak, restored?))
 }
 
 /// Lets faults go on for the rest of `duration`, and says now and then how many there were.
@@ -314,9 +349,9 @@ async fn rest(arena: &Arena, patience: Duration) -> Result<()> {
 /// Reads everything and checks it. What the engine is still removing is looked at again.
 async fn judge(
     arena: &Arena,
-    world: &World,
-    book: &Book,
+    (world, book): (&World, &Book),
     kept: Option<Duration>,
+    restored: &[Restored],
 ) -> Result<(Evidence, Judgement)> {
     let fleet = &arena.fleet;
     let forgotten_before = kept.map(|kept| (Utc::now() - kept).timestamp_micros());
@@ -341,6 +376,10 @@ async fn judge(
         docker: Vec::new(),
         containers: Vec::new(),
         forgotten_before,
+        lost: restored
+            .iter()
+            .map(|done| (done.service.to_owned(), done.lost.clone()))
+            .collect(),
     };
     for _ in 0..30 {
         evidence.docker = arena.journal.changes()?;

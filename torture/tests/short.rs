@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use eventpulse_torture::{Plan, arena::Places, driver::Load, run};
+use eventpulse_torture::{Mode, Plan, arena::Places, driver::Load, run};
 
 /// Ports as of `make torture`, by the same variables.
 #[derive(Debug, Parser)]
@@ -21,7 +21,7 @@ async fn a_short_run_loses_nothing_and_does_nothing_twice() -> Result<()> {
     let plan = Plan {
         seed: 7,
         duration: Duration::from_secs(45),
-        calm: false,
+        mode: Mode::Faults,
         instances: 2,
         load: Load {
             rate: 20,

@@ -143,8 +143,11 @@ fn episodes(
 fn rejects(evidence: &Evidence, judgement: &mut Judgement) {
     let mut accepted = BTreeMap::<&str, usize>::new();
     let mut tried = BTreeMap::<&str, usize>::new();
+    let lost = evidence.lost.get("ingest").map(|lost| lost.between);
     for sent in &evidence.sent {
-        let kept = evidence.forgotten_before.is_none_or(|then| sent.at > then);
+        let answered = sent.answer.map_or(sent.at, |(at, _)| at);
+        let lost = lost.is_some_and(|(from, until)| from <= answered && sent.at <= until);
+        let kept = evidence.forgotten_before.is_none_or(|then| sent.at > then) && !lost;
         for mark in &*sent.bad {
             *tried.entry(mark).or_default() += 1;
             *accepted.entry(mark).or_default() += usize::from(kept && sent.accepted());

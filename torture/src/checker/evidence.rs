@@ -35,6 +35,35 @@ pub struct Evidence {
     pub containers: Vec<Container>,
     /// Of a run whose services forget: bodies that are older may have left no row of a reject.
     pub forgotten_before: Option<i64>,
+    /// Databases that were lost and restored, by service.
+    pub lost: BTreeMap<String, Lost>,
+}
+
+/// A database that was lost. A dump of it came back, under another name in `ce_source`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// `ce_source` of what it had said.
+    pub source: String,
+    /// Microseconds since 1970: the dump was begun; its restore had ended. What was written between
+    /// is not in the database unless it could be read again.
+    pub between: (i64, i64),
+}
+
+impl Evidence {
+    /// Whether a record was published by a database that was lost.
+    #[must_use]
+    pub fn is_of_lost(&self, record: &Record) -> bool {
+        let mut lost = self.lost.values();
+        lost.any(|lost| *lost.source == *record.source)
+    }
+
+    /// The `ce_source` that a database had before it was restored as the one of this record.
+    #[must_use]
+    pub fn before(&self, record: &Record) -> Option<&str> {
+        let service = record.source.split('/').nth(1)?;
+        let lost = self.lost.get(service)?;
+        (*lost.source != *record.source).then_some(&lost.source)
+    }
 }
 
 /// A rule of the run: it matches one alert name.

@@ -1,7 +1,9 @@
 //! What goes wrong, by seed.
 
 mod broker;
+mod clocks;
 mod containers;
+mod disk;
 mod network;
 mod process;
 
@@ -12,14 +14,18 @@ use std::{
 };
 
 use anyhow::Result;
+use eventpulse_tests::stack::patiently;
 use serde::Serialize;
 use tokio::{task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::{arena::Arena, dice::Dice, driver::Pair};
 
+/// How long the Docker engine may take to start.
+const ENGINE: Duration = Duration::from_secs(60);
+
 /// A kind of fault, and how often it is chosen among the others.
-const KINDS: [(Kind, usize); 21] = [
+const KINDS: [(Kind, usize); 26] = [
     (Kind::Kill, 22),
     (Kind::Terminate, 5),
     (Kind::Freeze, 9),
@@ -29,6 +35,11 @@ const KINDS: [(Kind, usize); 21] = [
     (Kind::PostgresFreezes, 2),
     (Kind::RegistryDies, 1),
     (Kind::RegistryFreezes, 1),
+    (Kind::EngineDies, 2),
+    (Kind::EngineRestarts, 1),
+    (Kind::EngineFreezes, 1),
+    (Kind::DiskFull, 3),
+    (Kind::ClockSteps, 8),
     (Kind::Network, 20),
     (Kind::CommitReplies, 9),
     (Kind::ProduceReplies, 6),
@@ -58,6 +69,15 @@ pub enum Kind {
     PostgresFreezes,
     RegistryDies,
     RegistryFreezes,
+    /// kill -9 of the Docker engine with all that runs in it, as when its machine goes down
+    EngineDies,
+    /// SIGTERM of the Docker engine: it ends its containers
+    EngineRestarts,
+    EngineFreezes,
+    /// Nothing is left on the file system of Postgres.
+    DiskFull,
+    /// The clock of a service's database goes ahead or falls behind, and is put right again.
+    ClockSteps,
     /// An edge is cut, stalls one way, is late, or half open.
     Network,
     /// The reply to COMMIT is dropped.
@@ -151,6 +171,11 @@ impl Nemesis {
             Kind::PostgresFreezes => process::part_freezes(&self.arena, "postgres", dice).await,
             Kind::RegistryDies => process::part_dies(&self.arena, "registry", dice).await,
             Kind::RegistryFreezes => process::part_freezes(&self.arena, "registry", dice).await,
+            Kind::EngineDies => process::part_dies(&self.arena, "engine", dice).await,
+            Kind::EngineRestarts => process::part_restarts(&self.arena, "engine", dice).await,
+            Kind::EngineFreezes => process::part_freezes(&self.arena, "engine", dice).await,
+            Kind::DiskFull => disk::full(&self.arena, dice).await,
+            Kind::ClockSteps => clocks::step(&self.arena, dice).await,
             Kind::Network => network::disturb(&self.arena, dice).await,
             Kind::CommitReplies => network::commit_replies(&self.arena, dice).await,
             Kind::ProduceReplies => network::produce_replies(&self.arena, dice).await,
@@ -187,12 +212,19 @@ impl Nemesis {
         }
     }
 
-    /// Everything works again: edges pass, parts run, no container of a person is left.
+    /// Everything works again: edges pass, parts run and have room, no container of a person is left.
     pub async fn heal(&self) -> Result<()> {
         for edge in &self.arena.edges {
             edge.heal();
         }
-        containers::tidy(&self.arena).await
+        disk::make_room(&self.arena).await?;
+        for part in self.arena.parts.values() {
+            // one that runs stays as it is
+            part.lock().await.start().await?;
+        }
+        // an engine that was just started does not answer yet
+        let tidy = async || containers::tidy(&self.arena).await;
+        patiently(ENGINE, "the Docker engine to answer", tidy).await
     }
 
     /// What is left is read with the registry: it answers once this returns.

@@ -112,6 +112,21 @@ pub(super) async fn part_dies(
     Ok(Some(format!("kill -9 of {name}, away {away:?}")))
 }
 
+pub(super) async fn part_restarts(
+    arena: &Arena,
+    name: &str,
+    dice: &mut Dice,
+) -> Result<Option<String>> {
+    let Ok(part) = arena.parts[name].try_lock() else {
+        return Ok(None);
+    };
+    let away = millis(dice, 0, 4000);
+    part.stop().await?;
+    sleep(away).await;
+    part.start().await?;
+    Ok(Some(format!("{name} stopped, away {away:?}")))
+}
+
 pub(super) async fn part_freezes(
     arena: &Arena,
     name: &str,

@@ -1,6 +1,7 @@
 //! A small world in which everything holds, and for each guarantee a violation planted in it.
 
 mod planted;
+mod restored;
 
 use std::sync::Arc;
 
