@@ -11,7 +11,7 @@ use std::{
 use reqwest::{Client, StatusCode};
 use tokio::time::sleep_until;
 
-use crate::{Servers, alerts::Mix, error::Error, latency::Latencies};
+use crate::{Servers, alerts::Mix, error::Error, latency::Latencies, usage::instances};
 
 /// Connections that one poster may lose.
 const CUTS: u64 = 100;
@@ -59,8 +59,10 @@ pub(crate) async fn storm(
 ) -> Result<Driven, Error> {
     let next = Arc::new(AtomicU64::new(0));
     let end = Instant::now() + until.posting;
-    let posters = (0..at_once).map(|_| {
-        let (servers, mix, next) = (servers.clone(), mix.clone(), Arc::clone(&next));
+    let places = instances(&servers.ingest).await?;
+    let posters = (0..at_once).map(|n| {
+        let (mut servers, mix, next) = (servers.clone(), mix.clone(), Arc::clone(&next));
+        servers.ingest.clone_from(&places[n % places.len()]);
         tokio::spawn(async move {
             let client = Client::new();
             let mut driven = Driven::default();
@@ -92,8 +94,10 @@ pub(crate) async fn paced(
     let next = Arc::new(AtomicU64::new(0));
     let began = Instant::now();
     let count = posting.as_secs() * u64::from(rate);
-    let posters = (0..CONNECTIONS).map(|_| {
-        let (servers, mix, next) = (servers.clone(), mix.clone(), Arc::clone(&next));
+    let places = instances(&servers.ingest).await?;
+    let posters = (0..CONNECTIONS).map(|n| {
+        let (mut servers, mix, next) = (servers.clone(), mix.clone(), Arc::clone(&next));
+        servers.ingest.clone_from(&places[n % places.len()]);
         let sent = sent.clone();
         tokio::spawn(async move {
             let client = Client::new();

@@ -15,21 +15,24 @@ pub(crate) struct Cost {
     pub(crate) rss_mib: f64,
 }
 
+/// The URLs of the instances of a service: the addresses of its host.
+pub(crate) async fn instances(url: &str) -> Result<Vec<String>, Error> {
+    let place = url.trim_start_matches("http://");
+    let found = lookup_host(place).await.map_err(Error::unknown(url))?;
+    Ok(found.map(|address| format!("http://{address}")).collect())
+}
+
 /// One look at every instance of a service.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Look(String);
 
 impl Look {
-    /// The host of `url` may have several addresses: each is an instance.
     pub(crate) async fn at(url: &str) -> Result<Self, Error> {
-        let place = url.trim_start_matches("http://");
-        let instances = lookup_host(place).await.map_err(Error::unknown(url))?;
         let mut texts = Self::default();
-        for address in instances {
-            let what = format!("GET http://{address}/metrics");
-            let answer = reqwest::get(format!("http://{address}/metrics"))
-                .await
-                .map_err(Error::http(&what))?;
+        for instance in instances(url).await? {
+            let page = format!("{instance}/metrics");
+            let what = format!("GET {page}");
+            let answer = reqwest::get(&page).await.map_err(Error::http(&what))?;
             let text = answer.text().await.map_err(Error::http(&what))?;
             texts.0.push_str(&text);
         }

@@ -79,6 +79,8 @@ impl Service for RuleEngine {
         ),
         (Topic::Rule.name(), RuleEvent::TYPES),
     ];
+    /// An outcome finds its action, and what follows a change of the rules its set, in the database.
+    const ALONE: &'static [&'static str] = &[Topic::Action.name(), Topic::Rule.name()];
     type Input = Input;
     type Batch = Batch;
     type Reply = Reply;

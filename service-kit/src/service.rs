@@ -59,6 +59,10 @@ pub trait Service: Send + Sync + 'static {
         batch: Self::Batch,
     ) -> impl Future<Output = Result<Saved<Self::Reply>, Error>> + Send;
 
+    /// Topics whose records are decided alone while a restored database catches up: after what was due
+    /// before them, on what everything before them has written. Others share a transaction.
+    const ALONE: &'static [&'static str] = &[];
+
     /// While a restored database catches up: decide as of this moment; `None`: as of now again.
     fn as_of(&self, _moment: Option<Timestamp>) {}
 

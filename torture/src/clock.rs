@@ -1,6 +1,6 @@
 //! The clock of a service's database, which can be moved.
 //!
-//! Services decide by `clock_timestamp()` of their own database and by no other clock. Each database
+//! Services decide by `clock_timestamp()` of their own database. Each database
 //! of a run has a function of that name which is found before Postgres' own, so the clocks of the
 //! four move apart as those of four servers do, and may step back.
 

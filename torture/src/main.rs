@@ -23,7 +23,7 @@ struct Options {
     #[arg(long)]
     calm: bool,
     /// No faults but this: each database in turn is lost, and restored from a dump that is so many
-    /// seconds old
+    /// seconds old at least
     #[arg(long, value_name = "SECONDS", conflicts_with = "calm")]
     restore: Option<u64>,
     /// New series a second; without it 160, and 30 where nothing is broken, which does not fill the

@@ -59,7 +59,8 @@ impl Restored {
     }
 }
 
-/// Dumps all databases, lets `age` pass, and restores one after the other.
+/// Dumps all databases, lets `age` pass, and restores one after the other: each later one from a dump
+/// that is older by the restores before it.
 pub async fn restore_all(arena: &Arena, age: Duration) -> Result<Vec<Restored>> {
     let (taken, dumped_at) = (Instant::now(), now());
     for (service, pool) in databases(&arena.fleet.databases) {

@@ -18,7 +18,7 @@ use crate::{
     dice::Dice,
     docker::containers,
     driver::{Book, Load, Pair, Real, Timing, World, generate, scale},
-    faults::Nemesis,
+    faults::{Done, Nemesis},
     fleet::Fleet,
     gather::{Reading, lag, next, read_topics, rows, waiting},
     report::{self, Converged, Outcome, Report},
@@ -93,24 +93,26 @@ pub async fn run(plan: &Plan) -> Result<Report> {
     let nemesis = Arc::new(Nemesis::new(Arc::clone(&arena), Arc::clone(&senders.pair)));
 
     sleep(CALM).await;
-    let (soak, restored) = load(plan, &arena, &nemesis, dice.fork()).await?;
-    eprintln!("no more faults: healing, and waiting for everything to come to rest");
-    let ended = end(plan, &arena, &mut senders, &nemesis, &restored).await;
+    let ended = async {
+        let (soak, restored) = load(plan, &arena, &nemesis, dice.fork()).await?;
+        eprintln!("no more faults: healing, and waiting for everything to come to rest");
+        let ended = end(plan, &arena, &mut senders, &nemesis, &restored).await?;
+        Ok::<_, anyhow::Error>((ended, soak, restored))
+    }
+    .await;
     let faults = nemesis.done();
-    let End {
-        evidence,
-        judgement,
-        rested,
-        converged,
-    } = match ended {
+    let (
+        End {
+            evidence,
+            judgement,
+            rested,
+            converged,
+        },
+        soak,
+        restored,
+    ) = match ended {
         Ok(ended) => ended,
-        Err(why) => {
-            let left = match report::unfinished(&plan.folder, &faults, &arena.logs()) {
-                Ok(()) => "faults and logs stay".to_owned(),
-                Err(error) => format!("nor could faults and logs be kept: {error:#}"),
-            };
-            return Err(why.context(format!("the run has no verdict; {left}")));
-        }
+        Err(why) => return Err(unjudged(plan, &arena, &faults, why)),
     };
     supervised.cancel();
     let mut notes = supervisor.await?;
@@ -129,6 +131,15 @@ pub async fn run(plan: &Plan) -> Result<Report> {
         report::keep(&plan.folder, &evidence, &arena.logs())?;
     }
     Ok(report)
+}
+
+/// Keeps what there is of a run that could not be judged.
+fn unjudged(plan: &Plan, arena: &Arena, faults: &[Done], why: anyhow::Error) -> anyhow::Error {
+    let left = match report::unfinished(&plan.folder, faults, &arena.logs()) {
+        Ok(()) => "faults and logs stay".to_owned(),
+        Err(error) => format!("nor could faults and logs be kept: {error:#}"),
+    };
+    why.context(format!("the run has no verdict; {left}"))
 }
 
 /// What a run ends with.

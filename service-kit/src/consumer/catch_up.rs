@@ -1,8 +1,9 @@
 //! A restored database takes in what its dump lacked, before the service does anything else.
 //!
 //! Everything that was written after the dump is read again in the order in which the broker got it,
-//! over all topics and partitions: an outcome does not come before what it is the outcome of, and
-//! what was due in between is done in between. Inputs are decided as of then, so the same decisions
+//! over all topics and partitions: an outcome does not come before what it is the outcome of. What
+//! was due in between is done in between, before records that stand alone and otherwise a quarter of
+//! a second late at most. Inputs are decided as of then, so the same decisions
 //! make the same event ids, and whoever has handled those events drops them.
 
 use std::{
@@ -132,7 +133,7 @@ impl<S: Service> CatchUp<'_, S> {
         let (lacked, ends) = past.await?;
         let mut rest = lacked.as_slice();
         while let Some(first) = rest.first() {
-            let (group, later) = rest.split_at(together(first, rest));
+            let (group, later) = rest.split_at(together(first, rest, S::ALONE));
             self.before(first.millis).await?;
             self.take(group).await?;
             rest = later;
@@ -192,19 +193,19 @@ impl<S: Service> CatchUp<'_, S> {
         let mut recalled = Vec::new();
         for lacked in group {
             if let Some(work) = self.recalled(lacked).await? {
-                self.fold_unread(&mut unread, group).await?;
+                self.take_unread(&mut unread).await?;
                 recalled.push(work);
             }
             if lacked.unread {
-                self.fold_recalled(&mut recalled).await?;
+                self.take_recalled(&mut recalled).await?;
                 unread.push(lacked);
             }
         }
-        self.fold_recalled(&mut recalled).await?;
-        self.fold_unread(&mut unread, group).await
+        self.take_recalled(&mut recalled).await?;
+        self.take_unread(&mut unread).await
     }
 
-    async fn fold_recalled(&self, works: &mut Vec<Work<S::Input>>) -> Result<(), Error> {
+    async fn take_recalled(&self, works: &mut Vec<Work<S::Input>>) -> Result<(), Error> {
         if works.is_empty() {
             return Ok(());
         }
@@ -212,10 +213,11 @@ impl<S: Service> CatchUp<'_, S> {
         self.handle(intake, &[]).await.map(drop)
     }
 
-    async fn fold_unread(&self, unread: &mut Vec<&Lacked>, group: &[Lacked]) -> Result<(), Error> {
+    async fn take_unread(&self, unread: &mut Vec<&Lacked>) -> Result<(), Error> {
         if unread.is_empty() {
             return Ok(());
         }
+        let unread = std::mem::take(unread);
         let opening = Opening {
             service: &*self.handler.service,
             registry: self.registry,
@@ -243,8 +245,7 @@ impl<S: Service> CatchUp<'_, S> {
             next_offset,
         });
         intake.progress = read.collect();
-        unread.clear();
-        self.handle(intake, group).await.map(drop)
+        self.handle(intake, &unread).await.map(drop)
     }
 
     /// What an event of its own means that the dump does not know of.
@@ -290,7 +291,7 @@ impl<S: Service> CatchUp<'_, S> {
     async fn handle(
         &self,
         intake: Intake<S::Input>,
-        group: &[Lacked],
+        group: &[&Lacked],
     ) -> Result<Handled<S::Reply>, Error> {
         let cluster = self.cluster.clone();
         let raws: Vec<_> = group
@@ -308,8 +309,12 @@ impl<S: Service> CatchUp<'_, S> {
 }
 
 /// How many of `rest` are taken in at once with the first.
-fn together(first: &Lacked, rest: &[Lacked]) -> usize {
-    let soon = |lacked: &&Lacked| lacked.millis - first.millis <= SPAN;
+fn together(first: &Lacked, rest: &[Lacked], alone: &[&str]) -> usize {
+    let alone = |lacked: &Lacked| lacked.unread && alone.contains(&&*lacked.topic);
+    if alone(first) {
+        return 1;
+    }
+    let soon = |lacked: &&Lacked| lacked.millis - first.millis <= SPAN && !alone(lacked);
     rest.iter().take(MOST).take_while(soon).count().max(1)
 }
 
@@ -402,9 +407,20 @@ mod tests {
             lacked(0, 1251),
             lacked(1, 1252),
         ];
-        assert_eq!(together(&rest[0], &rest), 3);
-        assert_eq!(together(&rest[3], &rest[3..]), 2);
+        assert_eq!(together(&rest[0], &rest, &[]), 3);
+        assert_eq!(together(&rest[3], &rest[3..], &[]), 2);
         let many: Vec<Lacked> = (0..2000).map(|n| lacked(n % 6, 1000)).collect();
-        assert_eq!(together(&many[0], &many), MOST);
+        assert_eq!(together(&many[0], &many, &[]), MOST);
+    }
+    #[test]
+    fn what_stands_alone_is_taken_in_alone() {
+        let mut rest = [lacked(0, 1000), lacked(1, 1001), lacked(0, 1002)];
+        rest[1].topic = "rule".to_owned();
+        let sizes =
+            |rest: &[Lacked]| [0, 1, 2].map(|at| together(&rest[at], &rest[at..], &["rule"]));
+        assert_eq!(sizes(&rest), [1, 1, 1]);
+        // one that was read before is not decided again
+        rest[1].unread = false;
+        assert_eq!(sizes(&rest), [3, 2, 1]);
     }
 }

@@ -29,8 +29,9 @@ const AGAIN: Duration = Duration::from_millis(100);
 /// What happens to the containers of some projects, while it lives.
 ///
 /// An engine that dies tells nobody that its containers ended, and one that starts has forgotten its
-/// events. What changed meanwhile is found by comparing what is there with what was: only a
-/// container that was created and removed again in the last moment before a death is missed.
+/// events. What changed meanwhile is found by comparing what is there with what was: a container that
+/// was created and removed again about the moment of a death or a start is missed, and so is the end
+/// of one that the engine started again.
 #[derive(Debug)]
 pub struct Journal {
     book: Arc<Book>,
@@ -201,8 +202,8 @@ impl Pages {
                 self.there
                     .insert(change.id.clone(), (change.clone(), false));
             }
-            ("start", Some((_, runs))) => *runs = true,
-            ("die", Some((_, runs))) => *runs = false,
+            ("start", Some((_, runs))) if !*runs => *runs = true,
+            ("die", Some((_, runs))) if *runs => *runs = false,
             ("destroy", Some(_)) => drop(self.there.remove(&change.id)),
             _ => return,
         }

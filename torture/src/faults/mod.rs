@@ -212,7 +212,8 @@ impl Nemesis {
         }
     }
 
-    /// Everything works again: edges pass, parts run and have room, no container of a person is left.
+    /// Everything works again: edges pass, parts run and have room, clocks are right, no container of a
+    /// person is left.
     pub async fn heal(&self) -> Result<()> {
         for edge in &self.arena.edges {
             edge.heal();
@@ -221,6 +222,9 @@ impl Nemesis {
         for part in self.arena.parts.values() {
             // one that runs stays as it is
             part.lock().await.start().await?;
+        }
+        for clock in self.arena.clocks.values() {
+            clocks::right(&*clock.lock().await).await?;
         }
         // an engine that was just started does not answer yet
         let tidy = async || containers::tidy(&self.arena).await;

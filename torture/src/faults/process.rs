@@ -106,9 +106,11 @@ pub(super) async fn part_dies(
         return Ok(None);
     };
     let away = millis(dice, 0, 4000);
-    part.kill().await?;
+    // started again in any case: one that had ended by itself cannot be killed
+    let killed = part.kill().await;
     sleep(away).await;
     part.start().await?;
+    killed?;
     Ok(Some(format!("kill -9 of {name}, away {away:?}")))
 }
 
