@@ -35,7 +35,7 @@ as_root() {
 # Docker directly where the user may use it, through sudo otherwise.
 dk() {
     if [ "$(id -u)" -ne 0 ] && [ "$DOCKER_BY_SUDO" = yes ]; then
-        sudo --preserve-env=DOCKER_HOST,DOCKER_BUILDKIT,TORTURE_ENGINE_FOLDER,TORTURE_ENGINE_GROUP docker "$@"
+        sudo --preserve-env=DOCKER_HOST,DOCKER_BUILDKIT,TORTURE_ENGINE_FOLDER,TORTURE_ENGINE_GROUP,TORTURE_DISK docker "$@"
     else
         docker "$@"
     fi
