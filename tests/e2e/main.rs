@@ -10,5 +10,6 @@ mod instances;
 mod past;
 mod restore;
 mod scaling;
+mod statistics;
 mod topics;
 mod why;
