@@ -51,6 +51,15 @@ impl Look {
     }
 }
 
+/// How far the services are.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Standing {
+    /// Events in an outbox or in a topic, as of up to five seconds ago: services look that often.
+    pub(crate) waiting: f64,
+    /// Events published and records handled since they started, as of now.
+    pub(crate) done: f64,
+}
+
 impl Servers {
     /// Those that run.
     fn all(&self) -> Vec<(&'static str, &str)> {
@@ -65,15 +74,17 @@ impl Servers {
         all
     }
 
-    /// Events that wait in an outbox or in a topic.
-    pub(crate) async fn waiting(&self) -> Result<f64, Error> {
-        let mut waiting = 0.0;
+    /// What waits and what was done, of all that run.
+    pub(crate) async fn standing(&self) -> Result<Standing, Error> {
+        let mut standing = Standing::default();
         for (_, url) in self.all() {
             let look = Look::at(url).await?;
-            waiting += look.sum("eventpulse_outbox_depth", "");
-            waiting += look.sum("eventpulse_consumer_lag", "");
+            standing.waiting += look.sum("eventpulse_outbox_depth", "");
+            standing.waiting += look.sum("eventpulse_consumer_lag", "");
+            standing.done += look.sum("eventpulse_outbox_published_total", "");
+            standing.done += look.sum("eventpulse_consumer_records_total", "");
         }
-        Ok(waiting)
+        Ok(standing)
     }
 }
 

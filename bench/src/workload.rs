@@ -15,7 +15,7 @@ use crate::{
     latency::Latencies,
     report::Run,
     sight::Sight,
-    usage::{Cost, Look, Watch},
+    usage::{Cost, Look, Standing, Watch},
 };
 
 /// Alerts of a body, where they come in bulk.
@@ -57,15 +57,16 @@ impl Bench {
         let before = decided().await?;
         let watch = Watch::begin(&self.servers).await?;
         let began = Instant::now();
-        let mut most: f64 = 0.0;
+        let (mut most, mut last): (f64, _) = (0.0, Last::new(began));
         self.patiently(1, async || {
             // a consumer says nothing of what waits before it has its partitions and looked at their ends
-            let waiting = self.servers.waiting().await?;
-            most = most.max(waiting);
-            Ok(u64::from(most >= 1.0 && waiting < 1.0))
+            let standing = self.servers.standing().await?;
+            most = most.max(standing.waiting);
+            last.see(standing);
+            Ok(u64::from(most >= 1.0 && standing.waiting < 1.0))
         })
         .await?;
-        let took = began.elapsed();
+        let took = last.at - began;
         let costs = watch.end().await?;
         let driven = Driven {
             alerts: decided().await? - before,
@@ -92,9 +93,8 @@ impl Bench {
             incidents = mix.incidents(driven.alerts);
             self.until_stored(before, incidents).await?;
         }
-        self.rest(driven.alerts).await?;
+        let took = self.rest(driven.alerts).await? - began;
         let costs = watch.end().await?;
-        let took = began.elapsed();
         Ok(run(name, driven, incidents, (posted, took), costs))
     }
 
@@ -159,12 +159,16 @@ impl Bench {
             .await
     }
 
-    /// Until nothing waits anywhere.
-    async fn rest(&self, all: u64) -> Result<(), Error> {
+    /// Until nothing waits anywhere; gives when the last thing was done.
+    async fn rest(&self, all: u64) -> Result<Instant, Error> {
+        let mut last = Last::new(Instant::now());
         self.patiently(all, async || {
-            Ok(all.saturating_sub(self.servers.waiting().await? as u64))
+            let standing = self.servers.standing().await?;
+            last.see(standing);
+            Ok(all.saturating_sub(standing.waiting as u64))
         })
-        .await
+        .await?;
+        Ok(last.at)
     }
 
     async fn patiently(
@@ -187,6 +191,25 @@ impl Bench {
             }
             tokio::time::sleep(LOOK).await;
         }
+    }
+}
+
+/// When something was last seen done. That nothing waits is known seconds later.
+struct Last {
+    at: Instant,
+    done: Option<f64>,
+}
+
+impl Last {
+    fn new(at: Instant) -> Self {
+        Self { at, done: None }
+    }
+
+    fn see(&mut self, standing: Standing) {
+        if self.done.is_some_and(|done| standing.done > done) {
+            self.at = Instant::now();
+        }
+        self.done = Some(standing.done);
     }
 }
 

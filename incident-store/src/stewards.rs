@@ -6,7 +6,7 @@ use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{family::Family, gauge::Gauge},
 };
-use service_kit::{Error, Kit, Worker, clock::Ticker};
+use service_kit::{Error, Kit, Worker, census::Census};
 use sqlx::{PgPool, Postgres, pool::PoolConnection};
 use tokio_util::sync::CancellationToken;
 
@@ -47,11 +47,11 @@ async fn census(
     stop: CancellationToken,
     gauges: Family<State, Gauge>,
 ) -> Result<(), Error> {
-    let mut ticker = Ticker::new(Duration::from_secs(5), stop);
-    while ticker.tick().await {
-        let counts = {
-            let mut conn = connection(&pool).await?;
-            list::census(&mut conn).await?
+    let mut census = Census::new(&pool, Duration::from_secs(5), stop);
+    while census.due().await {
+        let counted = census.look("counting incidents", |conn| Box::pin(list::census(conn)));
+        let Some(counts) = counted.await else {
+            continue;
         };
         let of = |status: Option<Status>| {
             let name = status.map(Status::as_str);

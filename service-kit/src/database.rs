@@ -126,6 +126,22 @@ pub(crate) async fn patiently<T>(
     or_silence(doing, Duration::from_secs(660), work).await
 }
 
+/// Settings of a connection of its own that counts: planned anew each time, since a table that was empty
+/// then may be large now.
+pub(crate) const LOOK: [(&str, &str); 3] = [
+    ("statement_timeout", "1min"),
+    ("enable_seqscan", "on"),
+    ("plan_cache_mode", "force_custom_plan"),
+];
+
+/// [`in_time`] for what runs on such a connection.
+pub(crate) async fn at_leisure<T>(
+    doing: &'static str,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    or_silence(doing, Duration::from_secs(80), work).await
+}
+
 async fn or_silence<T>(
     doing: &'static str,
     limit: Duration,

@@ -21,9 +21,11 @@
 //! | the HTTP edge, problems, OpenAPI | [`http`], [`health`] |
 //! | logs, traces, numbers | [`telemetry`], [`metrics`] |
 //! | time | [`clock`], [`pace`] |
+//! | counting large tables | [`census`] |
 //! | help for tests | `testing` (feature of that name) |
 
 pub mod batch;
+pub mod census;
 pub mod clock;
 pub mod config;
 pub mod consumer;

@@ -20,11 +20,13 @@ pub(crate) enum About {
 /// The row of this decision; an input that was decided under one key only has the same id.
 pub(crate) async fn decision(pool: &PgPool, id: Uuid) -> Result<Option<i64>, Error> {
     sqlx::query_scalar!(
-        r#"SELECT id AS "id!" FROM (
+        // found first and ordered then: in the order of the log it would be read from its beginning
+        r#"WITH found AS MATERIALIZED (
                SELECT id FROM decisions_log WHERE decision_id = $1
                UNION ALL
                SELECT id FROM decisions_log WHERE input_id = $1
-           ) AS found ORDER BY id LIMIT 1"#,
+           )
+           SELECT id AS "id!" FROM found ORDER BY id LIMIT 1"#,
         id
     )
     .fetch_optional(pool)
@@ -38,7 +40,8 @@ pub(crate) async fn answering(pool: &PgPool, about: About) -> Result<Vec<i64>, E
     let rows = match about {
         About::Event(id) => {
             sqlx::query_scalar!(
-                "SELECT id FROM decisions_log WHERE input_id = $1 ORDER BY id LIMIT $2",
+                "WITH found AS MATERIALIZED (SELECT id FROM decisions_log WHERE input_id = $1)
+                 SELECT id FROM found ORDER BY id LIMIT $2",
                 id,
                 MOST
             )
@@ -47,9 +50,13 @@ pub(crate) async fn answering(pool: &PgPool, about: About) -> Result<Vec<i64>, E
         }
         About::Alert(id) => {
             sqlx::query_scalar!(
-                "SELECT id FROM decisions_log WHERE input_id = (
+                "WITH last AS MATERIALIZED (
                      SELECT input_id FROM decisions_log WHERE alert_id = $1
-                     ORDER BY input = 'alert.raised' DESC, id DESC LIMIT 1)
+                     ORDER BY input = 'alert.raised' DESC, id DESC LIMIT 1
+                 )
+                 SELECT id FROM decisions_log JOIN last USING (input_id)
+                 -- all that is decided about an input is decided about one alert
+                 WHERE alert_id = $1
                  ORDER BY id LIMIT $2",
                 id,
                 MOST

@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::Duration};
 use chrono::TimeDelta;
 use service_kit::Error;
 use shared_events::{AlertId, Labels, Timestamp};
-use sqlx::{PgExecutor, PgPool, types::Json};
+use sqlx::{PgConnection, PgExecutor, PgPool, types::Json};
 use uuid::Uuid;
 
 use super::decisions::StoredOutcome;
@@ -169,13 +169,13 @@ pub(crate) async fn pauses(
 }
 
 /// Incidents that are current: open ones, failed ones.
-pub(crate) async fn current_incidents(executor: impl PgExecutor<'_>) -> Result<(i64, i64), Error> {
+pub(crate) async fn current_incidents(conn: &mut PgConnection) -> Result<(i64, i64), Error> {
     let row = sqlx::query!(
         r#"SELECT count(*) FILTER (WHERE phase = 'open') AS "open!",
                   count(*) FILTER (WHERE phase = 'failed') AS "failed!"
            FROM correlations WHERE phase IN ('open', 'failed')"#
     )
-    .fetch_one(executor)
+    .fetch_one(conn)
     .await
     .map_err(Error::database("counting current incidents"))?;
     Ok((row.open, row.failed))

@@ -33,15 +33,18 @@ pub(crate) async fn tallies(pool: &PgPool, since: Timestamp) -> Result<Vec<Tally
             FROM decisions_log AS d, jsonb_array_elements(d.outcomes) AS answer
             WHERE d.recorded_at >= $1 AND d.input = 'alert.raised'
               AND d.outcomes @> '[{"shadow": true}]' AND answer @> '{"shadow": true}'
+        ),
+        -- by time, not one by one: all that is decided about an input is written by one statement
+        fired AS MATERIALIZED (
+            SELECT DISTINCT l.input_id
+            FROM decisions_log AS l, jsonb_array_elements(l.outcomes) AS answer
+            WHERE l.recorded_at >= $1 - interval '1 minute' AND l.input = 'alert.raised'
+              AND l.outcomes @> '[{"outcome": "fired"}]'
+              AND answer ->> 'outcome' = 'fired' AND NOT answer @> '{"shadow": true}'
         )
-        SELECT rule AS "rule!", outcome AS "outcome!", live.fired AS "live_fired!",
-               count(*) AS "inputs!"
-        FROM judged, LATERAL (
-            SELECT EXISTS (
-                SELECT FROM decisions_log AS l, jsonb_array_elements(l.outcomes) AS answer
-                WHERE l.input_id = judged.input_id AND answer ->> 'outcome' = 'fired'
-                  AND NOT answer @> '{"shadow": true}') AS fired
-        ) AS live
+        SELECT rule AS "rule!", outcome AS "outcome!",
+               fired.input_id IS NOT NULL AS "live_fired!", count(*) AS "inputs!"
+        FROM judged LEFT JOIN fired USING (input_id)
         GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
         "#,
         since
@@ -61,12 +64,17 @@ pub(crate) async fn beside(pool: &PgPool, since: Timestamp) -> Result<Vec<Beside
             FROM decisions_log AS d, jsonb_array_elements(d.outcomes) AS answer
             WHERE d.recorded_at >= $1 AND d.input = 'alert.raised'
               AND d.outcomes @> '[{"shadow": true}]' AND answer @> '{"shadow": true}'
+        ),
+        -- by time, as above
+        live AS MATERIALIZED (
+            SELECT l.input_id, answer ->> 'rule' AS rule, answer ->> 'outcome' AS outcome
+            FROM decisions_log AS l, jsonb_array_elements(l.outcomes) AS answer
+            WHERE l.recorded_at >= $1 - interval '1 minute' AND l.input = 'alert.raised'
+              AND answer ->> 'rule' IS NOT NULL AND NOT answer @> '{"shadow": true}'
         )
-        SELECT judged.rule AS "shadow!", answer ->> 'rule' AS "rule!",
-               answer ->> 'outcome' AS "outcome!", count(*) AS "count!"
-        FROM judged
-        JOIN decisions_log AS l USING (input_id), jsonb_array_elements(l.outcomes) AS answer
-        WHERE answer ->> 'rule' IS NOT NULL AND NOT answer @> '{"shadow": true}'
+        SELECT judged.rule AS "shadow!", live.rule AS "rule!", live.outcome AS "outcome!",
+               count(*) AS "count!"
+        FROM judged JOIN live USING (input_id)
         GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
         "#,
         since

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use service_kit::{Error, Kit, Worker, clock::Ticker};
+use service_kit::{Error, Kit, Worker, census::Census, clock::Ticker};
 
 use crate::{
     service::RuleEngine,
@@ -25,6 +25,26 @@ pub(super) fn worker(kit: &Kit<RuleEngine>) -> Worker {
     })
 }
 
+/// Counts incidents: apart from the rest, because that takes longer the more there are.
+pub(super) fn census(kit: &Kit<RuleEngine>) -> Worker {
+    let kit = kit.clone();
+    Worker::new("census", move || {
+        let kit = kit.clone();
+        async move {
+            let mut census = Census::new(kit.pool(), REST, kit.shutdown().clone());
+            while census.due().await {
+                let counted = census.look("counting incidents", |conn| {
+                    Box::pin(read::current_incidents(conn))
+                });
+                if let Some((open, failed)) = counted.await {
+                    kit.service().metrics.incidents(open, failed);
+                }
+            }
+            Ok(())
+        }
+    })
+}
+
 async fn look(kit: &Kit<RuleEngine>) -> Result<(), Error> {
     let mut conn = kit
         .pool()
@@ -34,10 +54,8 @@ async fn look(kit: &Kit<RuleEngine>) -> Result<(), Error> {
     let now = kit.database_now(&mut conn).await?;
     let first = timers::overdue(&mut *conn, now).await?;
     let late = first.map_or(0, |due| (now - due).num_milliseconds());
-    let (open, failed) = read::current_incidents(&mut *conn).await?;
     let metrics = &kit.service().metrics;
     metrics.overdue(f64::from(i32::try_from(late).unwrap_or(i32::MAX)) / 1000.0);
-    metrics.incidents(open, failed);
     drop(conn);
     let engine = kit.service();
     let in_force = match engine.file_rules {

@@ -22,6 +22,7 @@ pub(crate) fn all(
         reload::worker(kit, reloader),
         timers::worker(kit),
         gauges::worker(kit),
+        gauges::census(kit),
         seed::worker(kit),
     ];
     workers.extend(retention.map(|keep| prune::worker(kit, keep)));

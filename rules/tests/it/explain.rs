@@ -101,6 +101,44 @@ async fn a_refused_alert_is_explained_part_by_part() -> Result<()> {
 }
 
 #[tokio::test]
+async fn an_event_is_found_in_what_the_log_has_summarized_and_in_what_it_has_not() -> Result<()> {
+    let (rules, engine) = running().await?;
+    let mut log = Log::default();
+    let mut events = Vec::new();
+    // more than 128 pages, which are summarized together
+    for batch in 0..12 {
+        let alerts = (0..500).map(|n| raised("Other", &format!("s{batch}-{n}"), (1, 1), 0));
+        let works: Vec<_> = alerts.map(|alert| log.alert(alert)).collect();
+        events.extend(works.iter().map(|work| work.id));
+        engine.handle(Intake::local(works)).await?;
+        if batch == 8 {
+            let ranges: i32 =
+                sqlx::query_scalar("SELECT brin_summarize_new_values('decisions_log_input_id')")
+                    .fetch_one(&engine.database.pool)
+                    .await?;
+            assert!(ranges > 0, "{ranges} ranges");
+        }
+    }
+    for place in [0, 2999, 5999] {
+        let event = events[place];
+        let (status, one) = rules.get(&format!("/api/v1/decisions/{event}")).await?;
+        assert_eq!(
+            (status, &one["event_id"]),
+            (200, &json!(event.to_string())),
+            "{one}"
+        );
+        let (_, why) = rules
+            .get(&format!("/api/v1/explain?event_id={event}"))
+            .await?;
+        assert_eq!(why["explained"][0]["event_id"], event.to_string(), "{why}");
+    }
+    let nobody = uuid::Uuid::nil();
+    let (status, _) = rules.get(&format!("/api/v1/decisions/{nobody}")).await?;
+    assert_eq!(status, 404);
+    rules.stop().await
+}
+
+#[tokio::test]
 async fn a_fired_alert_is_explained_with_what_came_of_it() -> Result<()> {
     let (rules, engine) = running().await?;
     let mut log = Log::default();

@@ -29,13 +29,11 @@ use self::{
     store::{Store, gauge},
     turning::Turning,
 };
-use crate::{
-    Error, database::in_time, error::chain, kafka::Cluster, pace::wait, registry::Registry,
-};
+use crate::{Error, census::Census, kafka::Cluster, registry::Registry};
 
 /// How long clients may take to end; they go on in the background.
 const CLOSE: Duration = Duration::from_millis(300);
-/// How often the outbox is measured.
+/// How often the outbox is measured, if that takes no longer than usual.
 const GAUGE: Duration = Duration::from_secs(5);
 
 /// Everything a relay needs.
@@ -89,24 +87,13 @@ impl Relay {
     }
 
     async fn measure(&self, stop: &CancellationToken) {
-        loop {
-            // of a database that vanished no connection hears
-            let Some(measured) = stop
-                .run_until_cancelled(in_time("measuring the outbox", gauge(&self.pool)))
-                .await
-            else {
-                return;
-            };
-            match measured {
-                Ok((depth, age, parked)) => {
-                    self.metrics.depth.set(depth);
-                    self.metrics.oldest_age.set(age.max(0.0));
-                    self.metrics.parked.set(parked);
-                }
-                Err(error) => tracing::debug!(error = chain(&error), "outbox not measured"),
-            }
-            if wait(GAUGE, stop).await.is_err() {
-                return;
+        let mut census = Census::new(&self.pool, GAUGE, stop.clone());
+        while census.due().await {
+            let counted = census.look("measuring the outbox", |conn| Box::pin(gauge(conn)));
+            if let Some((depth, age, parked)) = counted.await {
+                self.metrics.depth.set(depth);
+                self.metrics.oldest_age.set(age.max(0.0));
+                self.metrics.parked.set(parked);
             }
         }
     }

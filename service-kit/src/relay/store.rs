@@ -339,7 +339,7 @@ impl Store {
 }
 
 /// Depth, age of the oldest in seconds, parked rows.
-pub(super) async fn gauge(pool: &PgPool) -> Result<(i64, f64, i64), Error> {
+pub(super) async fn gauge(conn: &mut PgConnection) -> Result<(i64, f64, i64), Error> {
     let row = sqlx::query!(
         r#"SELECT (SELECT count(*) FROM outbox_events) AS "depth!",
                   coalesce((SELECT extract(epoch FROM clock_timestamp() - created_at)::float8
@@ -347,7 +347,7 @@ pub(super) async fn gauge(pool: &PgPool) -> Result<(i64, f64, i64), Error> {
                   (SELECT count(*) FROM outbox_events
                    WHERE (parked OR not_before > '-infinity') AND parked) AS "parked!""#
     )
-    .fetch_one(pool)
+    .fetch_one(conn)
     .await
     .map_err(Error::database("measuring the outbox"))?;
     Ok((row.depth, row.age, row.parked))

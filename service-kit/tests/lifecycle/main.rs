@@ -1,5 +1,6 @@
 //! Start, supervision and stop of a whole service, its settings and what it writes to its log.
 
+mod census;
 mod database;
 mod door;
 mod logs;
