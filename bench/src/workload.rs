@@ -24,6 +24,8 @@ const BULK: u64 = 100;
 /// Between two looks at what the services count. Looking costs: at 20 looks a second the bench took a
 /// tenth of two cores from what it measured.
 const LOOK: Duration = Duration::from_millis(250);
+/// The same where nothing is posted, and what is measured takes a minute.
+const SELDOM: Duration = Duration::from_secs(1);
 
 /// What every workload needs.
 pub(crate) struct Bench {
@@ -58,7 +60,7 @@ impl Bench {
         let watch = Watch::begin(&self.servers).await?;
         let began = Instant::now();
         let (mut most, mut last): (f64, _) = (0.0, Last::new(began));
-        self.patiently(1, async || {
+        self.patiently(SELDOM, 1, async || {
             // a consumer says nothing of what waits before it has its partitions and looked at their ends
             let standing = self.servers.standing().await?;
             most = most.max(standing.waiting);
@@ -122,7 +124,7 @@ impl Bench {
         };
         let driven = drive::paced(&self.servers, &mix, posting, rate, note).await?;
         let posted = began.elapsed();
-        self.patiently(driven.alerts, async || Ok(sight.count()))
+        self.patiently(LOOK, driven.alerts, async || Ok(sight.count()))
             .await?;
         let costs = watch.end().await?;
         let took = began.elapsed();
@@ -155,14 +157,14 @@ impl Bench {
     }
 
     async fn until_stored(&self, before: u64, incidents: u64) -> Result<(), Error> {
-        self.patiently(incidents, async || Ok(self.stored().await? - before))
+        self.patiently(LOOK, incidents, async || Ok(self.stored().await? - before))
             .await
     }
 
     /// Until nothing waits anywhere; gives when the last thing was done.
     async fn rest(&self, all: u64) -> Result<Instant, Error> {
         let mut last = Last::new(Instant::now());
-        self.patiently(all, async || {
+        self.patiently(LOOK, all, async || {
             let standing = self.servers.standing().await?;
             last.see(standing);
             Ok(all.saturating_sub(standing.waiting as u64))
@@ -173,6 +175,7 @@ impl Bench {
 
     async fn patiently(
         &self,
+        rest: Duration,
         all: u64,
         mut done: impl AsyncFnMut() -> Result<u64, Error>,
     ) -> Result<(), Error> {
@@ -189,7 +192,7 @@ impl Bench {
                     all,
                 });
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(rest).await;
         }
     }
 }
