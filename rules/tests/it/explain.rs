@@ -105,7 +105,7 @@ async fn an_event_is_found_in_what_the_log_has_summarized_and_in_what_it_has_not
     let (rules, engine) = running().await?;
     let mut log = Log::default();
     let mut events = Vec::new();
-    // more than 128 pages, which are summarized together
+    // more than 64 pages, which are summarized together
     for batch in 0..12 {
         let alerts = (0..500).map(|n| raised("Other", &format!("s{batch}-{n}"), (1, 1), 0));
         let works: Vec<_> = alerts.map(|alert| log.alert(alert)).collect();
